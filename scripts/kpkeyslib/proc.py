@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Child processes: logged, shown with V=1, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import ui
+
+_children: set[subprocess.Popen] = set()
+
+
+def install_signal_handlers() -> None:
+    """Make SIGTERM and SIGHUP end the command the way Ctrl-C does: through the finally blocks."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, interrupt)
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Stop @child's process group. In the tool root that ends its PID namespace, and all in it."""
+    for signum, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 10)):
+        try:
+            os.killpg(child.pid, signum)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        # The leader may leave group members behind; the last round takes them too.
+    child.wait()
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """The last @lines lines of the text file @path, '' if there is none."""
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
+        log: Path | None = None, append: bool = False, capture: bool = False,
+        stdin=subprocess.DEVNULL, check: bool = True, timeout: float | None = None,
+        failure: ui.Failure | None = None) -> subprocess.CompletedProcess:
+    """Run @argv to its end.
+
+    @log receives what it prints; without one, and without @capture, that goes to the user.
+    With V=1 the command itself is shown, and its output as well as logged.
+    Raises @failure (or a Failure of its own) with the end of the log when @check and it
+    does not exit 0. subprocess.TimeoutExpired if it outlives @timeout seconds.
+    """
+    verbose = os.environ.get("V", "0") not in ("", "0")
+    if verbose:
+        ui._Line.interrupt()
+        print(ui.dim("+ " + shlex.join(map(str, argv))), file=sys.stderr, flush=True)
+    out = None
+    handle = None
+    if capture:
+        out = subprocess.PIPE
+    elif log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(log, "ab" if append else "wb")
+        handle.write(("+ " + shlex.join(map(str, argv)) + "\n").encode())
+        handle.flush()
+        out = subprocess.PIPE if verbose else handle
+    err = subprocess.PIPE if capture else subprocess.STDOUT if out is not None else None
+    try:
+        child = subprocess.Popen([str(a) for a in argv], cwd=cwd, env=env, stdin=stdin, stdout=out,
+                                 stderr=err, start_new_session=True)
+    except OSError as error:
+        if handle:
+            handle.close()
+        raise ui.Failure(f"cannot run {argv[0]}: {error.strerror}",
+                         f"install {argv[0]}, or check PATH") from None
+    _children.add(child)
+    try:
+        if capture:
+            text_out, text_err = child.communicate(timeout=timeout)
+        else:
+            text_out = text_err = b""
+            if verbose and log:
+                for line in child.stdout:
+                    handle.write(line)
+                    sys.stderr.buffer.write(line)
+                    sys.stderr.flush()
+            child.wait(timeout)
+    except BaseException:
+        _end(child)
+        raise
+    finally:
+        _children.discard(child)
+        if handle:
+            handle.close()
+    done = subprocess.CompletedProcess(argv, child.returncode, text_out.decode(errors="replace"),
+                                       text_err.decode(errors="replace"))
+    if check and done.returncode:
+        detail = tail(log) if log else done.stderr
+        if failure is None:
+            failure = ui.Failure(f"{Path(str(argv[0])).name} exited with {done.returncode}")
+        failure.detail = failure.detail or detail
+        if log and not failure.remedy:
+            failure.remedy = f"the whole log is {log}"
+        raise failure
+    return done
+
+
+def output(argv: Sequence[str], **options) -> str:
+    """What @argv prints on standard output, without the last newline."""
+    return run(argv, capture=True, **options).stdout.rstrip("\n")

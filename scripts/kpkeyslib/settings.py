@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The variables a user may set, as on a kernel build's command line, and where things live."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .ui import Failure, note
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def _path(name: str, default: Path | None = None) -> Path | None:
+    value = os.environ.get(name, "")
+    return Path(os.path.abspath(value)) if value else default
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    if not value:
+        return default
+    if not value.isdigit() or int(value) < 1:
+        raise Failure(f"{name}={value} is not a whole number above 0", f"try {name}={default}")
+    return int(value)
+
+
+def cache() -> Path:
+    """What is fetched and built once: tool root, base kernel, QEMU (CACHE=)."""
+    return _path("CACHE", PROJECT / ".cache")
+
+
+def out() -> Path:
+    """What a run makes: kernel tree, build directories, results (O=)."""
+    return _path("O", PROJECT / "out")
+
+
+def jobs() -> int:
+    """Parallel jobs of a build (J=)."""
+    return _number("J", len(os.sched_getaffinity(0)))
+
+
+def timeout() -> int:
+    """Seconds a guest may run before it counts as hung (TIMEOUT=)."""
+    return _number("TIMEOUT", 120)
+
+
+def kernel() -> Path | None:
+    """The user's own kernel repository (KERNEL=)."""
+    return _path("KERNEL")
+
+
+def tree() -> Path | None:
+    """A kernel work tree to build just as it stands, series and all (TREE=)."""
+    return _path("TREE")
+
+
+def qemu() -> Path | None:
+    """The user's own qemu-system-aarch64 (QEMU=)."""
+    value = os.environ.get("QEMU", "")
+    if value and "/" not in value:
+        found = shutil.which(value)
+        if not found:
+            raise Failure(f"QEMU={value}: no such program in PATH", "give its path, or unset QEMU")
+        return Path(found)
+    return _path("QEMU")
+
+
+def llvm() -> list[str]:
+    """kbuild's arguments that choose the compiler (LLVM=; LLVM=0 is gcc, as in the kernel)."""
+    value = os.environ.get("LLVM", "-22")
+    if value in ("", "0"):
+        return ["CROSS_COMPILE=aarch64-linux-gnu-"]
+    return [f"LLVM={value}"]
+
+
+def text(name: str) -> str:
+    """The variable @name, '' if unset."""
+    return os.environ.get(name, "")
+
+
+def digest(*parts: str | bytes | Path) -> str:
+    """A short name for content: files by what they hold, strings as they are."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part.encode() if isinstance(part, str) else part
+        state.update(b"%d:" % len(data) + data)
+    return state.hexdigest()[:12]
+
+
+@contextmanager
+def lock(directory: Path, what: str) -> Iterator[None]:
+    """Hold @directory for this process; another command that wants it waits, and says so."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = open(directory / ".lock", "a+")
+    except OSError as error:
+        raise Failure(f"cannot write in {directory}: {error.strerror}",
+                      "make it writable, or choose another with O= and CACHE=") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another command is using {what} ({directory}): waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def need_space(directory: Path, gigabytes: float, what: str) -> None:
+    """Refuse to start @what where the disk would fill up half-way."""
+    probe = directory
+    while not probe.exists():
+        probe = probe.parent
+    free = shutil.disk_usage(probe).free / 1e9
+    # Only tests set this: a small file system cannot be made everywhere.
+    pretend = os.environ.get("KPKEYS_TEST_FREE_GB")
+    if pretend:
+        free = float(pretend)
+    if free < gigabytes:
+        raise Failure(f"{what} needs {gigabytes:g} GB in {directory}, and {free:.1f} GB are free",
+                      "free some space, or choose another disk with CACHE= and O=")
