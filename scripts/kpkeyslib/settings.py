@@ -14,6 +14,7 @@ from pathlib import Path
 from .ui import Failure, note
 
 PROJECT = Path(__file__).resolve().parents[2]
+_held: set[Path] = set()  # directories this process has locked
 
 
 def _path(name: str, default: Path | None = None) -> Path | None:
@@ -72,9 +73,9 @@ def qemu() -> Path | None:
 
 
 def llvm() -> list[str]:
-    """kbuild's arguments that choose the compiler (LLVM=; LLVM=0 is gcc, as in the kernel)."""
+    """kbuild's arguments that choose the compiler (LLVM=; set but empty is gcc, as in kbuild)."""
     value = os.environ.get("LLVM", "-22")
-    if value in ("", "0"):
+    if not value:
         return ["CROSS_COMPILE=aarch64-linux-gnu-"]
     return [f"LLVM={value}"]
 
@@ -95,7 +96,13 @@ def digest(*parts: str | bytes | Path) -> str:
 
 @contextmanager
 def lock(directory: Path, what: str) -> Iterator[None]:
-    """Hold @directory for this process; another command that wants it waits, and says so."""
+    """Hold @directory for this process; another command that wants it waits, and says so.
+
+    Nested use in one process is free: building QEMU holds the cache and fetches into it.
+    """
+    if directory in _held:
+        yield
+        return
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = open(directory / ".lock", "a+")
@@ -108,7 +115,11 @@ def lock(directory: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             note(f"another command is using {what} ({directory}): waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        _held.add(directory)
+        try:
+            yield
+        finally:
+            _held.discard(directory)
 
 
 def need_space(directory: Path, gigabytes: float, what: str) -> None:

@@ -148,8 +148,14 @@ def _from_debian(base: Base, version: str, work: Path, tools: toolroot.ToolRoot)
                           f"it has: {', '.join(there) or 'none'}",
                           f"choose one with {base.name.upper()}_VERSION=, or give {base.name.upper()}_TARBALL=<file>")
         if source_package:
-            archives = list(work.glob("*.orig.tar.*"))
-            return next(a for a in archives if not a.name.endswith(".asc"))
+            # Unpacked as Debian builds it: the archive's source lacks blobs that its patches do without.
+            description = next(work.glob("*.dsc"))
+            tools.run(["dpkg-source", "--no-check", "-x", description, work / base.name], log=log, append=True, cwd=work,
+                      failure=Failure(f"{description.name} could not be unpacked", f"the whole log is {log}"))
+            proc.run(["tar", "-C", work, "--sort=name", "--exclude=./*/debian", "--exclude=./*/.pc", "-cf", work / "source.tar", f"./{base.name}"],
+                     capture=True)
+            shutil.rmtree(work / base.name)
+            return work / "source.tar"
         package = next(work.glob("*.deb"))
         with open(work / "package.tar", "wb") as handle:
             subprocess.run(["dpkg-deb", "--fsys-tarfile", package] if shutil.which("dpkg-deb") else

@@ -227,10 +227,12 @@ class HostTools(ToolRoot):
         return True
 
     def ensure(self) -> None:
-        value = settings.text("LLVM") or "-22"
-        suffix = value if value.startswith("-") else ""
+        choice = settings.llvm()[0].removeprefix("LLVM=")
+        suffix = choice if choice.startswith("-") else ""
         problems = []
         for name, how, least, package in HOST_TOOLS:
+            if "{llvm}" in name and choice.startswith("CROSS_COMPILE"):
+                continue
             name = name.format(llvm=suffix)
             path = shutil.which(name)
             wanted = ".".join(map(str, least))
@@ -254,7 +256,8 @@ class HostTools(ToolRoot):
     def argv(self, command, *, cwd=None, env=None, network=False, as_root=False, writable=(), readable=()):
         settings.out().mkdir(parents=True, exist_ok=True)
         inside = {"LC_ALL": "C.UTF-8", "KBUILD_BUILD_USER": "kpkeys", "KBUILD_BUILD_HOST": "localhost", **(env or {})}
-        return [str(a) for a in ("env", "-C", cwd or settings.PROJECT, *(f"{k}={v}" for k, v in inside.items()),
+        # LLVM reaches kbuild as an argument; unset is what gcc needs.
+        return [str(a) for a in ("env", "-u", "LLVM", "-C", cwd or settings.PROJECT, *(f"{k}={v}" for k, v in inside.items()),
                                  *command)]
 
 

@@ -204,3 +204,11 @@ def checkout(series: Series, tree: Path) -> tuple[str, bool]:
 def _incomplete(tree: Path) -> bool:
     """Whether an earlier checkout of @tree was cut short, so that what looks changed is not the user's."""
     return (tree / ".git" / "checkout-incomplete").exists()
+
+
+def refuse_to_lose_work() -> None:
+    """Raise a Failure if a tree under the output directory holds changes of the user's."""
+    for tree in (settings.out() / "linux" / "src", settings.out() / "qemu" / "src"):
+        if (tree / ".git").is_dir() and not _incomplete(tree) and \
+                proc.output(["git", "-C", tree, "status", "--porcelain", "--untracked-files=no"], check=False):
+            raise Failure(f"{tree} has changes of yours", f"drop them with 'git -C {tree} checkout -f'")

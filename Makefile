@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The front door. Every target is one command of scripts/kpkeys, which can be run by itself and
+# then also gives its exit status (make turns each failure into 2).
+
+KPKEYS := scripts/kpkeys
+.DEFAULT_GOAL := help
+# A kernel build is parallel by itself (J=); steps here are in order.
+.NOTPARALLEL:
+
+# What GNU make exports from its command line reaches the scripts as environment variables.
+
+.PHONY: help
+help:
+	@awk -f scripts/help.awk $(MAKEFILE_LIST)
+
+##@ Main job
+.PHONY: verify guests
+verify: ## Linux + series, built and booted in QEMU with FEAT_S1POE: KUnit verdict
+	@$(KPKEYS) verify
+guests: ## the same in every guest of kunit/guests.ini (GUESTS="el1 vhe" for some)
+	@$(KPKEYS) guests $(GUESTS)
+
+##@ Series
+.PHONY: load save lint-series series-check
+load: ## the stored series as branch b4/kpkeys in the work tree work/linux
+	@$(KPKEYS) load $(SERIES)
+save: ## that branch back into patches/
+	@$(KPKEYS) save $(SERIES)
+lint-series: ## form of the stored series; needs no tree
+	@$(KPKEYS) lint-series
+series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FROM= TO=)
+	@$(KPKEYS) series-check
+
+##@ Test
+.PHONY: test test-scripts test-guests test-selftests test-qemu
+test: ## everything CI needs
+	@$(KPKEYS) test
+test-scripts: ## the scripts' own tests, bad input included
+	@$(KPKEYS) test scripts
+test-guests: ## KUnit in every guest
+	@$(KPKEYS) test guests
+test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
+	@$(KPKEYS) test selftests
+test-qemu: ## bare-metal conformance of FEAT_S1POE
+	@$(KPKEYS) test qemu
+
+##@ Pieces
+.PHONY: tools qemu bench-qemu clean distclean
+tools: ## make the tool root
+	@$(KPKEYS) tools
+qemu: ## build QEMU with FEAT_S1POE
+	@$(KPKEYS) qemu
+bench-qemu: ## what FEAT_S1POE costs in QEMU, as ratios
+	@$(KPKEYS) bench-qemu
+clean: ## remove out/ (kernel tree, builds, results); work/ and the cache stay
+	@$(KPKEYS) clean
+distclean: ## remove out/ and .cache/; work/ stays
+	@$(KPKEYS) clean --cache
+
+##@ Variables
+#? KERNEL=dir    your own kernel git tree (never written to), with BASE=rev (default HEAD, clean)
+#? TREE=dir      build this work tree just as it stands, e.g. TREE=work/linux
+#? QEMU=program  your own qemu-system-aarch64
+#? GUEST=name    guest of 'make verify' (default el1; scripts/kpkeys guests --list)
+#? CONFIG=file   one more configuration fragment
+#? LLVM=-22      compiler, as in kbuild; LLVM= (empty) is aarch64-linux-gnu-gcc
+#? O=dir J=n V=1 output directory (out), jobs (all CPUs), show commands and their output
+#? TIMEOUT=s     a guest that runs longer has hung (120)
+#? TOOLS=host    the machine's tools instead of the tool root
+#? CACHE=dir     tool root, sources and QEMU (.cache)
+#? DEBIAN_MIRROR=uri          mirror for the first set-up (that of this machine's apt)
+#? LINUX_VERSION= QEMU_VERSION=  Debian version of the source package, if the pinned one is gone
+#? LINUX_TARBALL= QEMU_TARBALL=  upstream's tarball instead, with its checksum file beside it

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernels and guests of kunit/guests.ini, and the lists of cases they are held against."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import settings
+from .ui import Failure
+
+KUNIT = settings.PROJECT / "kunit"
+CONFIGS = settings.PROJECT / "configs"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    name: str
+    fragments: list[Path]
+
+
+@dataclass(frozen=True)
+class Guest:
+    name: str
+    about: str
+    kernel: str
+    machine: str
+    cpu: str
+    smp: int
+    args: str
+    poe: bool
+    expect: str
+
+
+def _parse() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(KUNIT / "guests.ini")
+    return parser
+
+
+def kernel(name: str) -> Kernel:
+    """The kernel @name of guests.ini."""
+    parser = _parse()
+    if not parser.has_section(f"kernel {name}"):
+        names = ", ".join(s.split(" ", 1)[1] for s in parser.sections() if s.startswith("kernel "))
+        raise Failure(f"there is no kernel '{name}'", f"kunit/guests.ini has: {names}")
+    fragments = [CONFIGS / f"{f}.config" for f in parser[f"kernel {name}"]["fragments"].split()]
+    for extra in settings.text("CONFIG").split():
+        # A developer's own fragment, for one run.
+        fragments.append(Path(extra).absolute())
+    for fragment in fragments:
+        if not fragment.is_file():
+            raise Failure(f"{fragment}: no such configuration fragment", "see configs/ and CONFIG=")
+    return Kernel(name, fragments)
+
+
+def guests() -> dict[str, Guest]:
+    """All guests, in the order of guests.ini."""
+    found = {}
+    parser = _parse()
+    for section in parser.sections():
+        kind, _, name = section.partition(" ")
+        if kind != "guest":
+            continue
+        values = parser[section]
+        found[name] = Guest(name, values.get("about", ""), values["kernel"], values.get("machine", "virt"),
+                            values.get("cpu", "max"), values.getint("smp", 4), values.get("args", ""),
+                            values.getboolean("poe", True), values.get("expect", "poe"))
+    return found
+
+
+def guest(name: str) -> Guest:
+    """The guest @name of guests.ini."""
+    found = guests()
+    if name not in found:
+        raise Failure(f"there is no guest '{name}'", f"kunit/guests.ini has: {', '.join(found)}")
+    return found[name]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One line of a list in kunit/expect/: a case, and why it skips where that is all it can do."""
+
+    suite: str
+    case: str
+    skip: str
+
+
+def expected(name: str) -> list[Expected]:
+    """The list kunit/expect/@name.txt. Lines: 'suite.case', with ' SKIP reason' where a skip is the
+    right result; 'include NAME' takes another list first, later lines replace its cases.
+    """
+    path = KUNIT / "expect" / f"{name}.txt"
+    found: dict[str, Expected] = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", "see kunit/expect/") from None
+    for number, text in enumerate(lines, 1):
+        line = text.split("#")[0].strip()
+        if not line:
+            continue
+        include = re.fullmatch(r"include ([\w-]+)", line)
+        if include:
+            found.update({f"{e.suite}.{e.case}": e for e in expected(include[1])})
+            continue
+        match = re.fullmatch(r"([\w-]+)\.(\w+)(?: +SKIP (.+))?", line)
+        if not match:
+            raise Failure(f"{path}:{number}: not 'suite.case' or 'suite.case SKIP reason'", "mend the line")
+        found[f"{match[1]}.{match[2]}"] = Expected(match[1], match[2], match[3] or "")
+    if not found:
+        raise Failure(f"{path} expects nothing, so it could not fail", "list the cases that must run")
+    return list(found.values())

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configure and build a kernel out of tree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from . import guests, proc, settings, toolroot, ui
+from .ui import Failure
+
+IMAGE = Path("arch/arm64/boot/Image")
+
+
+def _requested(fragments: list[Path]) -> dict[str, tuple[str, Path]]:
+    """What the fragments ask for: symbol -> value ('n' for not set) and the fragment; the last one wins."""
+    wanted = {}
+    for fragment in fragments:
+        for number, text in enumerate(fragment.read_text().splitlines(), 1):
+            line = text.strip()
+            unset = re.fullmatch(r"# (CONFIG_\w+) is not set", line)
+            if unset:
+                wanted[unset[1]] = ("n", fragment)
+            elif line and not line.startswith("#"):
+                found = re.fullmatch(r"(CONFIG_\w+)=(.*)", line)
+                if not found:
+                    raise Failure(f"{fragment}:{number}: not a configuration line: {line}", "write CONFIG_NAME=value")
+                wanted[found[1]] = (found[2], fragment)
+    return wanted
+
+
+def values(config: Path) -> dict[str, str]:
+    """The symbols that the .config file @config sets."""
+    return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", config.read_text(), re.M))
+
+
+def check_config(config: Path, fragments: list[Path]) -> None:
+    """Raise a Failure that names each symbol of @fragments that did not take in @config."""
+    have = values(config)
+    lost = [f"{fragment.name}: {symbol}={value} was asked for, the configuration has {symbol}={have.get(symbol, 'n')}"
+            for symbol, (value, fragment) in _requested(fragments).items() if have.get(symbol, "n") != value]
+    if lost:
+        names = " ".join(line.split(": ")[1].split("=")[0] for line in lost)
+        raise Failure(f"{len(lost)} requested symbol{'s' if len(lost) > 1 else ''} did not take: {names}",
+                      "look at its dependencies in Kconfig (make menuconfig, '/'), and add them to the fragment",
+                      detail="\n".join(lost))
+
+
+def _kbuild(tree: Path, build: Path) -> list[str]:
+    return ["make", "-C", str(tree), f"O={build}", "ARCH=arm64", *settings.llvm()]
+
+
+def configure(tree: Path, build: Path, kernel: guests.Kernel) -> None:
+    """Merge @kernel's fragments on the tiny configuration into @build/.config, unless that is done."""
+    tools = toolroot.get()
+    build.mkdir(parents=True, exist_ok=True)
+    tiny = [tree / "kernel/configs/tiny-base.config", tree / "kernel/configs/tiny.config"]
+    stamp = build / ".kpkeys-config"
+    key = settings.digest(str(tree), *settings.llvm(), *(t for t in tiny if t.exists()), *kernel.fragments)
+    if stamp.exists() and stamp.read_text() == key and (build / ".config").exists():
+        return
+    log = build / "configure.log"
+    merge = tree / "scripts/kconfig/merge_config.sh"
+    inputs = [*(t for t in tiny if t.exists()), *kernel.fragments]
+    environment = {"ARCH": "arm64", **dict(a.split("=", 1) for a in settings.llvm())}
+    failure = Failure(f"merge_config.sh could not configure the kernel '{kernel.name}'", f"the whole log is {log}", ui.BUILD_FAILED)
+    outside = [f.parent for f in kernel.fragments if settings.PROJECT not in f.parents]
+    # -n: from allnoconfig, as tinyconfig is made.
+    tools.run(["sh", merge, "-n", "-O", build, *inputs], cwd=tree, env=environment, log=log, failure=failure,
+              **_binds(tree), readable=outside)
+    check_config(build / ".config", kernel.fragments)
+    stamp.write_text(key)
+
+
+def _binds(tree: Path) -> dict:
+    """The work tree may lie outside the project."""
+    return {"writable": [tree]} if settings.PROJECT not in tree.parents else {}
+
+
+def build(tree: Path, build_dir: Path, kernel: guests.Kernel, targets: tuple[str, ...] = ("Image",)) -> Path:
+    """Build @kernel from @tree in @build_dir; returns the Image. Incremental."""
+    tools = toolroot.get()
+    log = build_dir / "build.log"
+    with ui.step(f"kernel {kernel.name}: building with {' '.join(settings.llvm())}") as line:
+        settings.need_space(build_dir, 1.5, "a kernel build")
+        configure(tree, build_dir, kernel)
+        tools.run([*_kbuild(tree, build_dir), f"-j{settings.jobs()}", *targets], log=log, **_binds(tree),
+                  failure=Failure(f"the kernel '{kernel.name}' does not build", f"the whole log is {log}",
+                                  ui.BUILD_FAILED, detail=""))
+        # A changed Kconfig may drop a symbol that an earlier configuration had.
+        check_config(build_dir / ".config", kernel.fragments)
+        compiled = len(re.findall(r"^  (?:CC|AS)  ", log.read_text(errors="replace"), re.M))
+        line.detail = f"{compiled} files compiled" if compiled else "up to date"
+    return build_dir / IMAGE
+
+
+def build_directory(name: str) -> Path:
+    """Where the kernel @name is built."""
+    return settings.out() / "linux" / f"build-{name}"

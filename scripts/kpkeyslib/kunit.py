@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run a kernel's KUnit suites with the kernel's own kunit.py, and judge what came of it.
+
+kunit.py counts a run in which all is skipped, or a suite is gone, as success. The judgement
+here is against a list of cases by name: each must be there and pass, or skip if the list says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import guests, kernel, proc, qemu, settings, ui
+from .ui import Failure
+
+PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
+KTAP_START = re.compile(r"(?:\[[ .0-9]+\] ?)?(KTAP version 1|TAP version 13)$")
+# What the arm64 kernel prints for each CPU feature it found (cpufeature.c).
+POE_FOUND = re.compile(r"CPU features: detected: .*(?:Overlay|S1POE|POE)")
+
+
+@dataclass
+class Case:
+    name: str
+    status: str  # passed, failed, skipped, missing, crashed
+    reason: str = ""
+
+
+@dataclass
+class Result:
+    """What one guest run came to."""
+
+    guest: str
+    verdict: str  # pass, fail, panic, hang, no-results
+    suites: dict[str, list[Case]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    remedy: str = ""
+    seconds: float = 0.0
+    poe: bool = False
+
+    STATUS = {"pass": ui.PASS, "fail": ui.TEST_FAILED, "panic": ui.GUEST_PANIC, "hang": ui.GUEST_HANG,
+              "no-results": ui.NO_RESULTS}
+
+    @property
+    def exit_status(self) -> int:
+        return self.STATUS[self.verdict]
+
+    def count(self, *statuses: str, suite: str | None = None) -> int:
+        return sum(c.status in statuses for s, cases in self.suites.items() if suite in (None, s) for c in cases)
+
+    @property
+    def passed(self) -> int:
+        return self.count("passed")
+
+    @property
+    def failed(self) -> int:
+        return self.count("failed", "crashed", "missing")
+
+    @property
+    def skipped(self) -> int:
+        return self.count("skipped")
+
+    def summary(self) -> dict:
+        """The suites as summary.json holds them."""
+        return {name: {"verdict": "fail" if any(c.status in ("failed", "crashed", "missing") for c in cases) else "pass",
+                       "passed": self.count("passed", suite=name), "skipped": self.count("skipped", suite=name),
+                       "failed": self.count("failed", "crashed", "missing", suite=name),
+                       "cases": [{"name": c.name, "status": c.status, **({"reason": c.reason} if c.reason else {})}
+                                 for c in cases]}
+                for name, cases in self.suites.items()}
+
+
+def ktap(console: str) -> list[str]:
+    """The KTAP lines of a console log: from its version line on, without kernel timestamps."""
+    lines: list[str] = []
+    started = False
+    for raw in console.splitlines():
+        line = re.sub(r"^\[[ .0-9]+\] ?", "", raw.rstrip("\r"))
+        if KTAP_START.match(line.strip()):
+            started = True
+        if started and re.match(r"\s*(KTAP version|TAP version|1\.\.|#|ok |not ok )", line):
+            lines.append(line)
+    return lines
+
+
+def skip_reasons(lines: list[str]) -> dict[tuple[str, str], str]:
+    """(suite, case) -> reason, of each case the KTAP marks SKIP (kunit.py's JSON drops the reason)."""
+    reasons: dict[tuple[str, str], str] = {}
+    suite = ""
+    for line in lines:
+        subtest = re.match(r"\s*# Subtest: (\S+)", line)
+        if subtest:
+            suite = subtest[1]
+        found = re.match(r"\s*(?:not )?ok \d+ (?:- )?(\S+) # SKIP ?(.*)", line)
+        if found:
+            reasons[suite, found[1]] = found[2].strip()
+    return reasons
+
+
+def _suites(data: dict, reasons: dict[tuple[str, str], str]) -> dict[str, list[Case]]:
+    """The suites and cases of kunit.py's JSON."""
+    words = {"PASS": "passed", "SKIP": "skipped", "ERROR": "crashed"}
+    found: dict[str, list[Case]] = {}
+
+    def visit(group: dict, prefix: str) -> None:
+        for case in group.get("test_cases", []):
+            status = words.get(case["status"], "failed")
+            suite = prefix or case["name"]
+            found.setdefault(suite, []).append(Case(case["name"], status, reasons.get((suite, case["name"]), "")))
+        for sub in group.get("sub_groups", []):
+            name = sub["name"] if not prefix else prefix
+            if prefix:
+                # Parameterised cases: one case to the reader, as bad as its worst.
+                counts = sub["misc"]
+                status = "failed" if counts["failed"] or counts["errors"] else "crashed" if counts["crashed"] else \
+                    "passed" if counts["passed"] else "skipped"
+                found.setdefault(prefix, []).append(Case(sub["name"], status, reasons.get((prefix, sub["name"]), "")))
+            else:
+                visit(sub, name)
+
+    visit(data, "")
+    return found
+
+
+def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool, seconds: float) -> Result:
+    """The result of a run from its console log and kunit.py's JSON, held against the guest's list."""
+    result = Result(guest.name, "pass", seconds=seconds, poe=bool(POE_FOUND.search(console)))
+    lines = ktap(console)
+    if data and lines:
+        result.suites = _suites(data, skip_reasons(lines))
+    wanted = guests.expected(guest.expect)
+    names = {w.suite for w in wanted}
+    for want in wanted:
+        cases = result.suites.setdefault(want.suite, [])
+        case = next((c for c in cases if c.name == want.case), None)
+        label = f"{want.suite}.{want.case}"
+        if case is None:
+            cases.append(Case(want.case, "missing", "did not run"))
+            result.problems.append(f"{label}: did not run")
+        elif case.status == "skipped" and want.skip != case.reason:
+            result.problems.append(f"{label}: skipped ({case.reason or 'no reason given'})"
+                                   + (f", the reason should be: {want.skip}" if want.skip else ""))
+            case.status = "failed"
+            case.reason = f"must not skip: {case.reason or 'no reason given'}"
+        elif case.status == "passed" and want.skip:
+            result.problems.append(f"{label}: passed, and the list says it skips ({want.skip})")
+            case.status = "failed"
+        elif case.status in ("failed", "crashed"):
+            result.problems.append(f"{label}: {case.status}")
+    for suite, cases in result.suites.items():
+        known = {w.case for w in wanted if w.suite == suite}
+        for case in cases:
+            if suite in names and case.name not in known:
+                result.problems.append(f"{suite}.{case.name}: not in kunit/expect/{guest.expect}.txt, add it")
+                case.status, case.reason = "failed", "not in the list of expected cases"
+            elif suite not in names and case.status != "passed":
+                result.problems.append(f"{suite}.{case.name}: {case.status}")
+                if case.status == "skipped":
+                    case.status, case.reason = "failed", f"must not skip: {case.reason}"
+    repeated = [f"{s}.{n}" for s, cases in result.suites.items() for n, k in Counter(c.name for c in cases).items() if k > 1]
+    result.problems += [f"{name}: printed more than once" for name in repeated]
+
+    panic = PANIC.search(console)
+    if panic:
+        result.verdict = "panic"
+        result.problems.insert(0, f"guest panic: {panic[1].strip()}")
+    elif timed_out:
+        result.verdict = "hang"
+        result.problems.insert(0, f"the guest did not end within {settings.timeout()} s (TIMEOUT=)")
+    elif not lines:
+        result.verdict = "no-results"
+        last = console.strip().splitlines()[-1:] or ["nothing at all"]
+        result.problems.insert(0, f"the guest printed no KTAP; its last line: {last[0].strip()}")
+        result.remedy = "is CONFIG_KUNIT set, and is the console ttyAMA0?"
+    elif result.problems:
+        result.verdict = "fail"
+    if guest.poe and not result.poe and result.verdict == "fail":
+        result.problems.insert(0, "the guest's CPU has no FEAT_S1POE, so nothing was enforced")
+        result.remedy = "this QEMU lacks the feature: unset QEMU= and let 'make qemu' build ours"
+    elif not guest.poe and result.poe:
+        result.verdict = "fail" if result.verdict == "pass" else result.verdict
+        result.problems.insert(0, "the guest's CPU has FEAT_S1POE, and this is the run without it")
+    return result
+
+
+def run(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path) -> Result:
+    """Boot @build's kernel in @guest and leave console.log, kunit.ktap, kunit.json, kunit.xml in @results."""
+    results.mkdir(parents=True, exist_ok=True)
+    report = results / "kunit.json"
+    junit = results / "kunit.xml"
+    (build / "test.log").unlink(missing_ok=True)
+    # What kunit.py holds the configuration against; ours is checked against the fragments.
+    (build / ".kunitconfig").write_text("CONFIG_KUNIT=y\n")
+    command = ["python3", tree / "tools/testing/kunit/kunit.py", "exec", "--arch=arm64", f"--build_dir={build}",
+               f"--qemu_config={guests.KUNIT / 'arm64_poe.py'}", f"--timeout={settings.timeout()}",
+               f"--qemu_args=-machine {guest.machine} -cpu {guest.cpu} -smp {guest.smp}",
+               *(f"--kernel_args={a}" for a in guest.args.split()), f"--json={report}", f"--junit={junit}"]
+    log = results / "kunit.log"
+    start = time.monotonic()
+    outside = [p for p in (tree, build) if settings.PROJECT not in p.parents and settings.out() not in p.parents]
+    options = {"writable": outside} if machine.ours else {}
+    machine.run(command, cwd=tree, log=log, check=False, **options)
+    took = time.monotonic() - start
+    said = log.read_text(errors="replace")
+    console_file = build / "test.log"
+    if not console_file.exists():
+        raise Failure(f"guest {guest.name}: QEMU did not start", f"the whole log is {log}", detail=proc.tail(log))
+    console = console_file.read_text(errors="replace")
+    shutil.copyfile(console_file, results / "console.log")
+    (results / "kunit.ktap").write_text("\n".join(ktap(console)) + "\n")
+    if re.match(r"qemu-system-aarch64: ", console) and len(console.splitlines()) < 5:
+        raise Failure(f"guest {guest.name}: {console.strip().splitlines()[0]}",
+                      "does this QEMU know the machine and CPU? 'make qemu' builds ours", detail="")
+    data = json.loads(report.read_text()) if report.exists() else None
+    # kunit.py prints the exception of its own wait() and ends the guest.
+    timed_out = bool(re.search(r"timed out after \d", said))
+    return judge(guest, console, data, timed_out, took)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job: series, kernel, guest, verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import guests, kernel, kunit, proc, qemu, settings, toolroot, trees, ui
+from .ui import Failure
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is verified: a work tree, and names for its series and base."""
+
+    tree: Path
+    series: str
+    base: str
+
+
+def subject() -> Subject:
+    """The kernel tree of this run: TREE= as it stands, else the stored series on its base."""
+    series = trees.linux_series()
+    user = settings.tree()
+    if user:
+        if not (user / "arch/arm64/Kconfig").is_file():
+            raise Failure(f"TREE={user} is not a Linux kernel work tree", "give the directory that 'make load' printed")
+        if (user / ".config").exists():
+            raise Failure(f"TREE={user} was built in place, which kbuild does not mix with O=", f"run 'make mrproper' in {user}")
+        said = proc.run(["git", "-C", user, "describe", "--always", "--dirty", "--tags"], capture=True, check=False).stdout.strip()
+        return Subject(user, f"work tree {said or user.name}", said or "unknown")
+    tree = settings.out() / "linux" / "src"
+    base, dirty = trees.checkout(series, tree)
+    return Subject(tree, series.name + ("-dirty" if dirty else ""), base)
+
+
+def _publish(new: Path, final: Path) -> None:
+    """Put the finished results where a reader looks: all or nothing."""
+    old = final.with_name(f".old-{final.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.rename(final, old)
+    os.rename(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_json(path: Path, data: dict) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Path, start: float) -> kunit.Result:
+    """Build @guest's kernel, boot it, judge it, and leave its results in the directory @final."""
+    build = kernel.build_directory(guest.kernel)
+    new = final.with_name(f".new-{final.name}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        kernel.build(what.tree, build, guests.kernel(guest.kernel))
+        with ui.step(f"guest {guest.name}: {guest.about}") as line:
+            result = kunit.run(guest, what.tree, build, machine, new)
+            line.detail = f"{result.verdict}: {result.passed} passed, {result.failed} failed, {result.skipped} skipped"
+        summary = {"verdict": result.verdict, "exit_status": result.exit_status, "passed": result.passed,
+                   "failed": result.failed, "skipped": result.skipped, "suites": result.summary(),
+                   "problems": result.problems, "guest": guest.name, "kernel": guest.kernel, "series": what.series,
+                   "base": what.base, "qemu": machine.version, "guest_seconds": round(result.seconds, 1),
+                   "seconds": round(time.monotonic() - start, 1)}
+        _write_json(new / "summary.json", summary)
+        _publish(new, final)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return result
+
+
+def _say(result: kunit.Result, what: Subject, machine: qemu.Qemu, guest: guests.Guest, where: Path, seconds: float) -> None:
+    """The verdict table."""
+    rows = [["suite", "cases", "passed", "failed", "skipped"]]
+    for name, cases in result.suites.items():
+        rows.append([name, str(len(cases)), str(result.count("passed", suite=name)),
+                     str(result.count("failed", "crashed", "missing", suite=name)), str(result.count("skipped", suite=name))])
+    print()
+    print(ui.table(rows, {1, 2, 3, 4}))
+    for name, cases in result.suites.items():
+        for case in cases:
+            if case.status == "skipped":
+                print(f"skipped: {name}.{case.name}: {case.reason}")
+    for problem in result.problems[:25]:
+        print(f"{ui.bad('problem:')} {problem}")
+    if len(result.problems) > 25:
+        print(f"         and {len(result.problems) - 25} more in {where / 'summary.json'}")
+    if result.remedy:
+        print(f"         {result.remedy}")
+    print()
+    for key, value in (("series", what.series), ("base", what.base), ("qemu", machine.version),
+                       ("guest", f"{guest.name} ({guest.about})"), ("results", str(where)), ("time", ui.seconds(seconds))):
+        print(f"{key + ':':9}{value}")
+    word = ui.good("pass") if result.verdict == "pass" else ui.bad(result.verdict)
+    status = "" if result.verdict == "pass" else f" (exit status {result.exit_status})"
+    print(f"verdict: {word}{status}")
+
+
+def verify(name: str) -> int:
+    """Run the guest @name; the exit status tells pass, test failure, panic, hang and no results apart."""
+    start = time.monotonic()
+    guest = guests.guest(name)
+    guests.kernel(guest.kernel)
+    guests.expected(guest.expect)
+    settings.timeout(), settings.jobs()
+    with settings.lock(settings.out(), "the output directory"):
+        final = settings.out() / "verify"
+        machine, what = prepare()
+        result = run_guest(guest, what, machine, final, start)
+        _say(result, what, machine, guest, final, time.monotonic() - start)
+    return result.exit_status
+
+
+def prepare() -> tuple[qemu.Qemu, Subject]:
+    toolroot.get()
+    # The tree first: what is wrong with KERNEL=, BASE= or a patch shows before QEMU's long build.
+    what = subject()
+    return qemu.get(), what
+
+
+def results(names: list[str]) -> list[kunit.Result]:
+    """Run each of the guests @names, all by default, and publish under out/guests/."""
+    start = time.monotonic()
+    chosen = [guests.guest(n) for n in names or list(guests.guests())]
+    with settings.lock(settings.out(), "the output directory"):
+        machine, what = prepare()
+        return [run_guest(g, what, machine, settings.out() / "guests" / g.name, start) for g in chosen]
+
+
+def verify_guests(names: list[str]) -> int:
+    """Run each of the guests @names; the worst exit status of all."""
+    start = time.monotonic()
+    done = results(names)
+    rows = [["guest", "verdict", "passed", "failed", "skipped", "seconds"]]
+    rows += [[r.guest, r.verdict, str(r.passed), str(r.failed), str(r.skipped), f"{r.seconds:.1f}"] for r in done]
+    print()
+    print(ui.table(rows, {2, 3, 4, 5}))
+    for result in done:
+        for problem in result.problems[:10]:
+            print(f"{ui.bad('problem:')} {result.guest}: {problem}")
+    skips: dict[tuple[str, str], int] = {}
+    for result in done:
+        for case in (c for cases in result.suites.values() for c in cases if c.status == "skipped"):
+            skips[result.guest, case.reason] = skips.get((result.guest, case.reason), 0) + 1
+    for (guest, reason), count in skips.items():
+        print(f"skipped: {guest}: {count} cases: {reason}")
+    print(f"\n{ui.seconds(time.monotonic() - start)}; per guest: {settings.out() / 'guests'}")
+    bad = [r for r in done if r.verdict != "pass"]
+    print(f"{sum(r.passed for r in done)} passed, {sum(r.failed for r in done)} failed, "
+          f"{sum(r.skipped for r in done)} skipped in {len(done)} guests")
+    return max((r.exit_status for r in bad), default=ui.PASS)
