@@ -89,17 +89,21 @@ def base_of(series: Series) -> tuple[Path, str, str]:
         name = f"{series.base.name} {series.base.tag}" if revision == "base" else revision
     else:
         repo, revision = user, wanted or "HEAD"
-        if not user.is_dir() or proc.run(["git", "-C", user, "rev-parse", "--git-dir"], capture=True, check=False).returncode:
-            raise Failure(f"KERNEL={user} is not a git repository", "give the directory of a kernel git tree")
-        if not wanted and proc.output(["git", "-C", user, "status", "--porcelain", "--untracked-files=no"]):
+        said = proc.run(["git", "-C", user, "rev-parse", "--is-bare-repository"], capture=True, check=False) if user.is_dir() else None
+        if not said or said.returncode:
+            # git's own words: it also refuses what belongs to somebody else.
+            raise Failure(f"KERNEL={user} is not a git repository", "give the directory of a kernel git tree",
+                          detail=said.stderr if said else "")
+        if not wanted and said.stdout.strip() == "false" and proc.output(["git", "-C", user, "status", "--porcelain", "--untracked-files=no"]):
             raise Failure(f"KERNEL={user} has uncommitted changes, which would not be part of the result",
                           "commit or stash them, or name the commit to use with BASE=")
-        name = wanted or proc.output(["git", "-C", user, "describe", "--always", "--tags"])
+        name = wanted or proc.output(["git", "-C", user, "describe", "--always", "--tags"], check=False)
     found = proc.run(["git", "-C", repo, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], capture=True, check=False)
     if found.returncode:
         tags = proc.output(["git", "-C", repo, "tag", "--sort=-creatordate"], check=False).split()[:5]
-        raise Failure(f"BASE={revision}: no such commit in {repo}",
-                      f"fetch it, or choose another{': ' + ', '.join(tags) if tags else ''}")
+        if not wanted:
+            raise Failure(f"KERNEL={repo} has no commit yet", "give the directory of a kernel git tree")
+        raise Failure(f"BASE={wanted}: no such commit in {repo}", f"fetch it, or choose another{': ' + ', '.join(tags) if tags else ''}")
     commit = found.stdout.strip()
     if user and proc.run(["git", "-C", repo, "cat-file", "-e", f"{commit}:arch/arm64/Kconfig"], capture=True, check=False).returncode:
         raise Failure(f"KERNEL={user} is not a Linux kernel at {revision}: it has no arch/arm64/Kconfig",
@@ -107,14 +111,23 @@ def base_of(series: Series) -> tuple[Path, str, str]:
     return repo, commit, name
 
 
+def _git(tree: Path) -> list[str]:
+    """git in @tree and nowhere else: it must not go up to the project's repository from a broken one.
+
+    The user's hooks and settings do not change what is made there.
+    """
+    return ["git", "-C", str(tree), "--git-dir=.git", "--work-tree=.", "-c", "core.hooksPath=/dev/null",
+            "-c", "apply.ignoreWhitespace=no", "-c", "i18n.commitEncoding=UTF-8"]
+
+
 def _prepare(tree: Path, repo: Path) -> None:
     """Make @tree a repository that borrows @repo's objects."""
     objects = proc.output(["git", "-C", repo, "rev-parse", "--path-format=absolute", "--git-path", "objects"])
     alternates = tree / ".git" / "objects" / "info" / "alternates"
-    if not (tree / ".git").is_dir():
-        proc.run(["git", "init", "-q", "-b", "none", tree], capture=True)
-        for key, value in (("core.compression", "1"), ("gc.auto", "0"), ("advice.detachedHead", "false")):
-            proc.run(["git", "-C", tree, "config", key, value], capture=True)
+    if not (tree / ".git").is_dir() or proc.run([*_git(tree), "rev-parse", "--git-dir"], capture=True, check=False).returncode:
+        proc.run(["git", "init", "-q", "--object-format=sha1", "--template=", "-b", "none", tree], capture=True)
+        for key, value in (("core.compression", "1"), ("gc.auto", "0"), ("advice.detachedHead", "false"), ("core.autocrlf", "false")):
+            proc.run([*_git(tree), "config", key, value], capture=True)
     known = alternates.read_text().splitlines() if alternates.exists() else []
     if objects not in known:
         # Earlier ones stay: the commit now checked out may live there.
@@ -125,7 +138,7 @@ def _hunk(patch: Path, error: str) -> str:
     """Which hunk of which file git apply's message is about, in the words of @patch."""
     found = re.search(r"patch failed: (\S+):(\d+)", error)
     if not found:
-        return error.strip().splitlines()[-1] if error.strip() else "it is not a patch"
+        return error.strip().splitlines()[-1].removeprefix("error: ") if error.strip() else "it is not a patch"
     name, line = found[1], int(found[2])
     hunks: list[str] = []
     current = ""
@@ -149,10 +162,12 @@ def apply(series: Series, tree: Path, base: str) -> str:
     git apply takes no fuzz. The same input gives the same commit id.
     """
     index = tree / ".git" / "apply-index"
+    # O= is locked, so what is there was left by a git that was killed.
+    index.with_suffix(".lock").unlink(missing_ok=True)
     env = dict(os.environ, GIT_INDEX_FILE=str(index), GIT_AUTHOR_NAME="kpkeys", GIT_AUTHOR_EMAIL="kpkeys@localhost",
                GIT_COMMITTER_NAME="kpkeys", GIT_COMMITTER_EMAIL="kpkeys@localhost",
                GIT_AUTHOR_DATE=f"{sources.EPOCH} +0000", GIT_COMMITTER_DATE=f"{sources.EPOCH} +0000")
-    git = ["git", "-C", str(tree)]
+    git = _git(tree)
     try:
         proc.run([*git, "read-tree", base], env=env, capture=True)
         for number, patch in enumerate(series.patches, 1):
@@ -178,7 +193,7 @@ def checkout(series: Series, tree: Path) -> tuple[str, bool]:
             settings.need_space(tree, 2, f"the {series.base.name} tree")
         _prepare(tree, repo)
         commit = apply(series, tree, base)
-        git = ["git", "-C", str(tree)]
+        git = _git(tree)
         head = proc.run([*git, "rev-parse", "--verify", "--quiet", "HEAD"], capture=True, check=False).stdout.strip()
         changed = [] if not head else proc.output([*git, "status", "--porcelain", "--untracked-files=no"]).splitlines()
         applied = tree / ".git" / "kpkeys-applied"
@@ -192,13 +207,28 @@ def checkout(series: Series, tree: Path) -> tuple[str, bool]:
             line.detail = f"with the {len(changed)} files you changed in {tree}"
             return name, True
         marker = tree / ".git" / "checkout-incomplete"
-        marker.touch()
-        proc.run([*git, "checkout", "-q", "-f", "--detach", commit], capture=True,
+        # Forced only where there is nothing of the user's: git then overwrites files it does not know.
+        force = ["-f"] if fresh or _incomplete(tree) or not head else []
+        if force:
+            (tree / ".git" / "index.lock").unlink(missing_ok=True)
+            marker.touch()
+        else:
+            _refuse_untracked(tree, head, commit)
+            marker.touch()
+        proc.run([*git, "checkout", "-q", *force, "--detach", commit], capture=True,
                  failure=Failure(f"the {series.base.name} tree could not be checked out in {tree}", "is the disk full?"))
         applied.write_text(commit)
         marker.unlink()
         line.detail = "new" if fresh else "unchanged" if head == commit else "updated"
         return name, False
+
+
+def _refuse_untracked(tree: Path, head: str, commit: str) -> None:
+    """Raise a Failure if a file of the user's, unknown to git, is where @commit brings one."""
+    new = proc.output([*_git(tree), "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", head, commit]).split("\0")
+    there = [name for name in new if name and os.path.lexists(tree / name)]
+    if there:
+        raise Failure(f"a file of yours is in the way in {tree}: {', '.join(there[:5])}", "the series now brings a file of that name; move yours away")
 
 
 def _incomplete(tree: Path) -> bool:
@@ -209,6 +239,12 @@ def _incomplete(tree: Path) -> bool:
 def refuse_to_lose_work() -> None:
     """Raise a Failure if a tree under the output directory holds changes of the user's."""
     for tree in (settings.out() / "linux" / "src", settings.out() / "qemu" / "src"):
-        if (tree / ".git").is_dir() and not _incomplete(tree) and \
-                proc.output(["git", "-C", tree, "status", "--porcelain", "--untracked-files=no"], check=False):
-            raise Failure(f"{tree} has changes of yours", f"drop them with 'git -C {tree} checkout -f'")
+        applied = tree / ".git" / "kpkeys-applied"
+        if _incomplete(tree) or not applied.exists():
+            continue
+        if proc.output([*_git(tree), "status", "--porcelain"], check=False):
+            raise Failure(f"{tree} has changes of yours", f"drop them with 'git -C {tree} checkout -f' and 'git -C {tree} clean -fd'")
+        # Commits, branches and stashes.
+        ours = applied.read_text()
+        if proc.output([*_git(tree), "rev-list", "-n", "1", "HEAD", "--all", "--not", ours], check=False):
+            raise Failure(f"{tree} has commits of yours", f"take them elsewhere ('git -C {tree} format-patch {ours[:12]}'), then remove {tree}")
