@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
+import shutil
 import sys
+from pathlib import Path
 
-from . import proc, settings, toolroot, ui
+from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, verify
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -15,6 +18,60 @@ def _tools(args: argparse.Namespace) -> int:
     if args.command:
         return tools.run(args.command, check=False, stdin=None).returncode
     print(tools.path)
+    return ui.PASS
+
+
+def _verify(args: argparse.Namespace) -> int:
+    return verify.verify(args.guest)
+
+
+def _guests(args: argparse.Namespace) -> int:
+    if args.list:
+        rows = [["guest", "kernel", "about"]] + [[g.name, g.kernel, g.about] for g in guests.guests().values()]
+        print(ui.table(rows))
+        return ui.PASS
+    return verify.verify_guests(args.guest)
+
+
+def _qemu(args: argparse.Namespace) -> int:
+    machine = qemu.get()
+    print(f"{machine.program}\nQEMU {machine.version}")
+    return ui.PASS
+
+
+def _load(args: argparse.Namespace) -> int:
+    return series.load(args.series)
+
+
+def _save(args: argparse.Namespace) -> int:
+    return series.save(args.series, args.overwrite)
+
+
+def _lint_series(args: argparse.Namespace) -> int:
+    return serieslint.lint([Path(d) for d in args.directory])
+
+
+def _series_check(args: argparse.Namespace) -> int:
+    return seriescheck.check()
+
+
+def _test(args: argparse.Namespace) -> int:
+    return testing.test(args.group)
+
+
+def _bench_qemu(args: argparse.Namespace) -> int:
+    return benchqemu.bench(args.rounds)
+
+
+def _clean(args: argparse.Namespace) -> int:
+    for directory in [settings.out()] + ([settings.cache()] if args.cache else []):
+        if not directory.is_dir():
+            continue
+        settings.refuse_strangers(directory)
+        with settings.lock(directory, "the directory"):
+            trees.refuse_to_lose_work()
+            with ui.step(f"removing {directory}"):
+                shutil.rmtree(directory)
     return ui.PASS
 
 
@@ -28,14 +85,65 @@ def _parser() -> argparse.ArgumentParser:
     tools = verbs.add_parser("tools", help="make the tool root; print its path, or run a command in it")
     tools.add_argument("command", nargs=argparse.REMAINDER, help="command to run with the project's tools")
     tools.set_defaults(run=_tools)
+
+    one = verbs.add_parser("verify", help="build the kernel with the series, run KUnit in QEMU, give the verdict")
+    one.add_argument("--guest", default=settings.text("GUEST") or "el1", help="guest of kunit/guests.ini (default: el1)")
+    one.set_defaults(run=_verify)
+
+    many = verbs.add_parser("guests", help="the same in each guest of kunit/guests.ini, or in those named")
+    many.add_argument("guest", nargs="*", help="guests to run (default: all)")
+    many.add_argument("--list", action="store_true", help="list the guests and end")
+    many.set_defaults(run=_guests)
+
+    machine = verbs.add_parser("qemu", help="build QEMU with FEAT_S1POE, and print its path")
+    machine.set_defaults(run=_qemu)
+
+    branch = verbs.add_parser("load", help="make the branch that b4 manages, in work/ or WORKTREE=, of a stored series")
+    branch.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    branch.set_defaults(run=_load)
+
+    back = verbs.add_parser("save", help="write the branch back to patches/")
+    back.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    back.add_argument("--overwrite", action="store_true", help="even where patches/ has changed since it was loaded")
+    back.set_defaults(run=_save)
+
+    lint = verbs.add_parser("lint-series", help="check the stored files of each series; needs no tree and no tools")
+    lint.add_argument("directory", nargs="*", help="series to check (default: all of patches/)")
+    lint.set_defaults(run=_lint_series)
+
+    steps = verbs.add_parser("series-check", help="build, boot and check each patch of the kernel series (FROM= and TO= limit it)")
+    steps.set_defaults(run=_series_check)
+
+    tests = verbs.add_parser("test", help=f"run the project's tests, or some groups of them: {' '.join(testing.GROUPS)}")
+    tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: all)")
+    tests.set_defaults(run=_test)
+
+    cost = verbs.add_parser("bench-qemu", help="what FEAT_S1POE costs in QEMU, as ratios, against the bars")
+    cost.add_argument("--rounds", type=int, default=5, help="runs of each kind (default: 5)")
+    cost.set_defaults(run=_bench_qemu)
+
+    clean = verbs.add_parser("clean", help="remove the output directory; work/ stays")
+    clean.add_argument("--cache", action="store_true", help="remove the cache as well")
+    clean.set_defaults(run=_clean)
     return parser
 
 
 def main() -> int:
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
+        # Called from make: its jobs and variables are not those of the builds made here.
+        os.environ.pop(name, None)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+                 "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"):
+        # Called from a git hook: its repository is none of those used here.
+        os.environ.pop(name, None)
+    # Looking at the user's tree must not write its index.
+    os.environ["GIT_OPTIONAL_LOCKS"] = "0"
     args = _parser().parse_args()
     proc.install_signal_handlers()
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
     except ui.Failure as failure:
         ui.report(failure)
         return failure.status
@@ -46,5 +154,12 @@ def main() -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             ui.report(ui.Failure(f"no space left on the disk ({error.filename or settings.out()})",
                                  "free some, or choose another disk with CACHE= and O=; what was finished is kept"))
+            return ui.USAGE
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output went away ('| head'); there is nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ui.TEST_FAILED
+        if error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT):
+            ui.report(ui.Failure(f"{error.filename}: {error.strerror}", "check that path, O= and CACHE="))
             return ui.USAGE
         raise

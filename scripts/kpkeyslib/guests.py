@@ -36,7 +36,12 @@ class Guest:
 
 def _parse() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read(KUNIT / "guests.ini")
+    path = KUNIT / "guests.ini"
+    try:
+        with open(path) as handle:
+            parser.read_file(handle)
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise Failure(f"{path}: " + " ".join(str(getattr(error, "strerror", None) or error).split()), "mend the file") from None
     return parser
 
 
@@ -65,9 +70,12 @@ def guests() -> dict[str, Guest]:
         if kind != "guest":
             continue
         values = parser[section]
-        found[name] = Guest(name, values.get("about", ""), values["kernel"], values.get("machine", "virt"),
-                            values.get("cpu", "max"), values.getint("smp", 4), values.get("args", ""),
-                            values.getboolean("poe", True), values.get("expect", "poe"))
+        try:
+            found[name] = Guest(name, values.get("about", ""), values["kernel"], values.get("machine", "virt"),
+                                values.get("cpu", "max"), values.getint("smp", 4), values.get("args", ""),
+                                values.getboolean("poe", True), values.get("expect", "poe"))
+        except (KeyError, ValueError) as error:
+            raise Failure(f"{KUNIT / 'guests.ini'}: [{section}]: {error}", "mend the entry; 'kernel' is needed") from None
     return found
 
 
@@ -88,11 +96,13 @@ class Expected:
     skip: str
 
 
-def expected(name: str) -> list[Expected]:
+def expected(name: str, within: tuple[str, ...] = ()) -> list[Expected]:
     """The list kunit/expect/@name.txt. Lines: 'suite.case', with ' SKIP reason' where a skip is the
     right result; 'include NAME' takes another list first, later lines replace its cases.
     """
     path = KUNIT / "expect" / f"{name}.txt"
+    if name in within:
+        raise Failure(f"{path} includes itself", "mend the 'include' lines")
     found: dict[str, Expected] = {}
     try:
         lines = path.read_text().splitlines()
@@ -104,7 +114,7 @@ def expected(name: str) -> list[Expected]:
             continue
         include = re.fullmatch(r"include ([\w-]+)", line)
         if include:
-            found.update({f"{e.suite}.{e.case}": e for e in expected(include[1])})
+            found.update({f"{e.suite}.{e.case}": e for e in expected(include[1], (*within, name))})
             continue
         match = re.fullmatch(r"([\w-]+)\.(\w+)(?: +SKIP (.+))?", line)
         if not match:

@@ -17,7 +17,7 @@ def _requested(fragments: list[Path]) -> dict[str, tuple[str, Path]]:
     """What the fragments ask for: symbol -> value ('n' for not set) and the fragment; the last one wins."""
     wanted = {}
     for fragment in fragments:
-        for number, text in enumerate(fragment.read_text().splitlines(), 1):
+        for number, text in enumerate(fragment.read_text(errors="backslashreplace").splitlines(), 1):
             line = text.strip()
             unset = re.fullmatch(r"# (CONFIG_\w+) is not set", line)
             if unset:
@@ -65,7 +65,7 @@ def configure(tree: Path, build: Path, kernel: guests.Kernel) -> None:
     inputs = [*(t for t in tiny if t.exists()), *kernel.fragments]
     environment = {"ARCH": "arm64", **dict(a.split("=", 1) for a in settings.llvm())}
     failure = Failure(f"merge_config.sh could not configure the kernel '{kernel.name}'", f"the whole log is {log}", ui.BUILD_FAILED)
-    outside = [f.parent for f in kernel.fragments if settings.PROJECT not in f.parents]
+    outside = [f for f in kernel.fragments if settings.PROJECT not in f.parents]
     # -n: from allnoconfig, as tinyconfig is made.
     tools.run(["sh", merge, "-n", "-O", build, *inputs], cwd=tree, env=environment, log=log, failure=failure,
               **_binds(tree), readable=outside)

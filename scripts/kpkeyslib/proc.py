@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import signal
@@ -28,17 +29,31 @@ def install_signal_handlers() -> None:
 
 def _end(child: subprocess.Popen) -> None:
     """Stop @child's process group. In the tool root that ends its PID namespace, and all in it."""
-    for signum, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 10)):
-        try:
-            os.killpg(child.pid, signum)
-        except ProcessLookupError:
-            break
-        try:
-            child.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        # The leader may leave group members behind; the last round takes them too.
-    child.wait()
+    # A second Ctrl-C must not leave it running.
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for signum, patience in ((signal.SIGTERM, 3), (signal.SIGKILL, 10)):
+            try:
+                os.killpg(child.pid, signum)
+            except ProcessLookupError:
+                break
+            try:
+                child.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+            # The leader may leave group members behind; the last round takes them too.
+        child.wait()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+_prctl = ctypes.CDLL(None).prctl
+
+
+def _die_with_us() -> None:
+    """In a new child: PR_SET_PDEATHSIG, so that it ends even if this process is killed outright."""
+    _prctl(1, signal.SIGTERM)
 
 
 def tail(path: Path, lines: int = 20) -> str:
@@ -77,7 +92,7 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] 
     err = subprocess.PIPE if capture else subprocess.STDOUT if out is not None else None
     try:
         child = subprocess.Popen([str(a) for a in argv], cwd=cwd, env=env, stdin=stdin, stdout=out,
-                                 stderr=err, start_new_session=True)
+                                 stderr=err, start_new_session=True, preexec_fn=_die_with_us)
     except OSError as error:
         if handle:
             handle.close()

@@ -46,16 +46,21 @@ def build_directory() -> Path:
 
 
 def _version(program: Path, ours: bool) -> str:
-    said = Qemu(program, "", ours).run([program, "--version"], capture=True, check=False)
+    remedy = "give a qemu-system-aarch64 with QEMU=, or unset it"
+    try:
+        said = Qemu(program, "", ours).run([program, "--version"], capture=True, check=False)
+    except Failure as failure:
+        raise Failure(failure.message, remedy) from None
     found = re.search(r"version (\S+)", said.stdout)
     if said.returncode or not found:
-        raise Failure(f"{program} does not run: {(said.stderr or said.stdout).strip().splitlines()[0:1]}",
-                      "give a qemu-system-aarch64 with QEMU=, or unset it")
+        lines = (said.stderr or said.stdout).strip().splitlines() or ["it prints nothing"]
+        raise Failure(f"{program} does not run as QEMU does: {lines[0]}",
+                      remedy)
     return found[1]
 
 
-def get() -> Qemu:
-    """The QEMU of this run: the user's QEMU=, else ours, built now if need be."""
+def users() -> Qemu | None:
+    """The user's QEMU=, once it is known to run."""
     user = settings.qemu()
     if user:
         if not user.is_file() or not os.access(user, os.X_OK):
@@ -63,6 +68,14 @@ def get() -> Qemu:
         if user.name != PROGRAM:
             raise Failure(f"QEMU={user} is not a {PROGRAM}", f"kunit.py finds it by that name: link it as {PROGRAM}")
         return Qemu(user, f"{_version(user, False)} ({user})", False)
+    return None
+
+
+def get() -> Qemu:
+    """The QEMU of this run: the user's QEMU=, else ours, built now if need be."""
+    theirs = users()
+    if theirs:
+        return theirs
     series = trees.qemu_series()
     tools = toolroot.get()
     name = settings.digest(series.digest(), " ".join(CONFIGURE), tools.name)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +20,16 @@ _held: set[Path] = set()  # directories this process has locked
 
 def _path(name: str, default: Path | None = None) -> Path | None:
     value = os.environ.get(name, "")
-    return Path(os.path.abspath(value)) if value else default
+    # By its real name: what is behind a symbolic link must be found in the tool root as well.
+    path = Path(value) if value else default
+    return Path(os.path.realpath(path)) if path else None
 
 
 def _number(name: str, default: int) -> int:
     value = os.environ.get(name, "")
     if not value:
         return default
-    if not value.isdigit() or int(value) < 1:
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
         raise Failure(f"{name}={value} is not a whole number above 0", f"try {name}={default}")
     return int(value)
 
@@ -38,7 +41,10 @@ def cache() -> Path:
 
 def out() -> Path:
     """What a run makes: kernel tree, build directories, results (O=)."""
-    return _path("O", PROJECT / "out")
+    path = _path("O", PROJECT / "out")
+    if re.search(r"[\s:]", str(path)):
+        raise Failure(f"{path}: kbuild does not work in a directory with spaces or colons in its name", "choose another with O=")
+    return path
 
 
 def jobs() -> int:
@@ -69,7 +75,7 @@ def qemu() -> Path | None:
         if not found:
             raise Failure(f"QEMU={value}: no such program in PATH", "give its path, or unset QEMU")
         return Path(found)
-    return _path("QEMU")
+    return Path(os.path.abspath(value)) if value else None
 
 
 def llvm() -> list[str]:
@@ -122,16 +128,26 @@ def lock(directory: Path, what: str) -> Iterator[None]:
             _held.discard(directory)
 
 
+# All that is ever made in the output directory and in the cache.
+OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|series-check|conformance|bench\S*|tests?|src|ccache|\.lock|"
+                  r"\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|linux|qemu)-\S+")
+
+
+def refuse_strangers(directory: Path) -> None:
+    """Raise a Failure if @directory, which is about to be removed, holds what was not made here."""
+    if directory in (PROJECT / "out", PROJECT / ".cache"):
+        return
+    strangers = sorted(p.name for p in directory.iterdir() if not OURS.fullmatch(p.name))
+    if strangers or directory in (PROJECT, *PROJECT.parents):
+        raise Failure(f"{directory} holds what was not made here: {', '.join(strangers[:5])}", "remove it by hand, or correct O= and CACHE=")
+
+
 def need_space(directory: Path, gigabytes: float, what: str) -> None:
     """Refuse to start @what where the disk would fill up half-way."""
     probe = directory
     while not probe.exists():
         probe = probe.parent
     free = shutil.disk_usage(probe).free / 1e9
-    # Only tests set this: a small file system cannot be made everywhere.
-    pretend = os.environ.get("KPKEYS_TEST_FREE_GB")
-    if pretend:
-        free = float(pretend)
     if free < gigabytes:
         raise Failure(f"{what} needs {gigabytes:g} GB in {directory}, and {free:.1f} GB are free",
                       "free some space, or choose another disk with CACHE= and O=")

@@ -6,12 +6,17 @@ The import is deterministic: the same tarball gives the same commit id on every 
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
+import lzma
 import os
 import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +49,7 @@ def read_base(directory: Path) -> Base:
     path = directory / "base"
     values: dict[str, str] = {}
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="backslashreplace").splitlines()
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}", f"restore it: git checkout -- {path}") from None
     for number, line in enumerate(lines, 1):
@@ -158,10 +163,13 @@ def _from_debian(base: Base, version: str, work: Path, tools: toolroot.ToolRoot)
             return work / "source.tar"
         package = next(work.glob("*.deb"))
         with open(work / "package.tar", "wb") as handle:
-            subprocess.run(["dpkg-deb", "--fsys-tarfile", package] if shutil.which("dpkg-deb") else
-                           tools.argv(["dpkg-deb", "--fsys-tarfile", package]), stdout=handle, check=True)
+            if subprocess.run(["dpkg-deb", "--fsys-tarfile", package] if shutil.which("dpkg-deb") else
+                              tools.argv(["dpkg-deb", "--fsys-tarfile", package]), stdout=handle).returncode:
+                raise Failure(f"{package.name} could not be unpacked", "is the disk full?")
         with tarfile.open(work / "package.tar") as tar:
-            member = next(m for m in tar if re.search(r"/linux-source-[0-9.]+\.tar\.xz$", m.name))
+            member = next((m for m in tar if re.search(r"/linux-source-[0-9.]+\.tar\.xz$", m.name)), None)
+            if member is None:
+                raise Failure(f"{base.package} {version} holds no linux-source-*.tar.xz", f"give {base.name.upper()}_TARBALL=<file>")
             with open(work / "linux.tar.xz", "wb") as handle:
                 shutil.copyfileobj(tar.extractfile(member), handle)
         (work / "package.tar").unlink()
@@ -194,32 +202,51 @@ def _release_of(name: str, path: str, content: bytes) -> str:
 def _import(archive: Path, repo: Path, base: Base, origin: str) -> int:
     """Turn @archive into the bare repository @repo with one commit, tagged. Returns its number of files."""
     git = ["git", "-C", str(repo)]
-    proc.run(["git", "init", "-q", "--bare", "-b", "base", repo], capture=True)
+    proc.run(["git", "init", "-q", "--object-format=sha1", "--template=", "--bare", "-b", "base", repo], capture=True)
     # Big, and read far more often than stored: little compression, no repacking behind our back.
     for key, value in (("core.compression", "1"), ("gc.auto", "0")):
         proc.run([*git, "config", key, value], capture=True)
     message = f"{base.name} {base.release}\n\nImported from {origin}.\n".encode()
     who = b"kpkeys <kpkeys@localhost> %d +0000\n" % EPOCH
-    child = subprocess.Popen([*git, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE, start_new_session=True)
+    errors = tempfile.TemporaryFile()
+    child = subprocess.Popen([*git, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE, start_new_session=True,
+                             stderr=errors, preexec_fn=proc._die_with_us)
     pipe: BinaryIO = child.stdin
     count, release = 0, ""
     try:
         pipe.write(b"commit refs/heads/base\ncommitter %sdata %d\n%s" % (who, len(message), message))
-        with tarfile.open(archive, "r|*") as tar:
+        # Not tarfile's own decompression, to which a stream that is cut off looks like its end.
+        opener = {".xz": lzma.open, ".gz": gzip.open}.get(archive.suffix, open)
+        with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
             for mode, path, content in _files(tar):
                 pipe.write(b"M %s inline %s\ndata %d\n%s\n" % (mode, path.encode(), len(content), content))
                 release = release or _release_of(base.name, path, content)
                 count += 1
+            while stream.read(1 << 20):
+                pass
         tag = f"v{release or base.release}".encode()
         pipe.write(b"\ntag %s\nfrom refs/heads/base\ntagger %sdata %d\n%s" % (tag, who, len(message), message))
         pipe.close()
+        child.wait()
+    except BrokenPipeError:
+        # fast-import has ended early and said why; its status is looked at below.
+        child.wait()
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        proc._end(child)
+        raise Failure(f"{archive.name} cannot be unpacked: {error}", "fetch it again") from None
     except BaseException:
-        child.kill()
+        proc._end(child)
         raise
     finally:
-        status = child.wait()
-    if status:
-        raise Failure(f"git fast-import exited with {status}", "is the disk full?")
+        with contextlib.suppress(OSError):
+            pipe.close()
+        status = child.returncode
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+        errors.close()
+    if status or not count:
+        raise Failure(f"git fast-import exited with {status}" if status else f"{archive.name} holds no source",
+                      "is the disk full?" if status else "fetch it again", detail="\n".join(said.splitlines()[:5]))
     if release != base.release:
         wanted = f"{base.name} {base.release}"
         if release.split(".")[:2] != base.release.split(".")[:2]:

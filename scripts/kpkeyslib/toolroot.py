@@ -10,6 +10,7 @@ TOOLS=host does without it.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -82,12 +83,29 @@ def _proxies() -> list[str]:
     return re.findall(r'^(Acquire::https?::Proxy "[^"]+");', dump, re.M)
 
 
+def _need_subordinate_ids() -> None:
+    """Without ids to map, mmdebstrap cannot work for an ordinary user."""
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    for kind in ("uid", "gid"):
+        path = Path(f"/etc/sub{kind}")
+        lines = path.read_text().splitlines() if path.exists() else []
+        if not any(line.split(":")[0] in (name, str(uid)) for line in lines):
+            raise Failure(f"the user {name} has no subordinate {kind}s in {path}",
+                          f"usermod --add-sub{kind}s 100000-165535 {name}   (as root), or use TOOLS=host")
+
+
 def _install_host_needs() -> None:
     """Make sure the few programs that make the tool root are on the host."""
     missing = {package for program, package in HOST_NEEDS.items() if not shutil.which(program)}
     if os.geteuid() != 0 and not shutil.which("newuidmap"):
         missing.add("uidmap")
     if not missing:
+        if os.geteuid() != 0:
+            _need_subordinate_ids()
         return
     names = " ".join(sorted(missing))
     remedy = f"apt-get install {names}   (as root), or use TOOLS=host"
@@ -195,10 +213,11 @@ class ToolRoot:
         if as_root and os.geteuid() != 0:
             out += ["--unshare-user", "--uid", "0", "--gid", "0"]
         settings.out().mkdir(parents=True, exist_ok=True)
-        for path in (settings.PROJECT, settings.cache(), settings.out(), *writable):
-            out += ["--bind", path, path]
+        # Later binds cover earlier ones: what must be writable comes last.
         for path in readable:
             out += ["--ro-bind", path, path]
+        for path in (settings.PROJECT, settings.cache(), settings.out(), *writable):
+            out += ["--bind", path, path]
         out += ["--chdir", cwd or settings.PROJECT, "--clearenv"]
         inside = {"PATH": f"{LLVM_BIN}:/usr/bin:/usr/sbin", "HOME": "/tmp", "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp",
                   "KBUILD_BUILD_USER": "kpkeys", "KBUILD_BUILD_HOST": "localhost", **(env or {})}

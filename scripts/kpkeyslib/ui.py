@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def report(failure: Failure) -> None:
     _Line.interrupt()
     sys.stdout.flush()
     if failure.detail:
-        print(failure.detail.rstrip("\n"), file=sys.stderr)
+        print(textwrap.indent(failure.detail.rstrip("\n"), "  "), file=sys.stderr)
     print(f"{paint('error:', '31;1', sys.stderr)} {failure.message}", file=sys.stderr)
     if failure.remedy:
         print(f"       {failure.remedy}", file=sys.stderr)

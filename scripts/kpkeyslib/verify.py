@@ -32,7 +32,10 @@ def subject() -> Subject:
             raise Failure(f"TREE={user} is not a Linux kernel work tree", "give the directory that 'make load' printed")
         if (user / ".config").exists():
             raise Failure(f"TREE={user} was built in place, which kbuild does not mix with O=", f"run 'make mrproper' in {user}")
-        said = proc.run(["git", "-C", user, "describe", "--always", "--dirty", "--tags"], capture=True, check=False).stdout.strip()
+        # Not 'describe --dirty', which writes the index.
+        said = proc.run(["git", "-C", user, "describe", "--always", "--tags"], capture=True, check=False).stdout.strip()
+        if said and proc.output(["git", "-C", user, "status", "--porcelain", "--untracked-files=no"], check=False):
+            said += "-dirty"
         return Subject(user, f"work tree {said or user.name}", said or "unknown")
     tree = settings.out() / "linux" / "src"
     base, dirty = trees.checkout(series, tree)
@@ -54,13 +57,12 @@ def _write_json(path: Path, data: dict) -> None:
 
 
 def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Path, start: float) -> kunit.Result:
-    """Build @guest's kernel, boot it, judge it, and leave its results in the directory @final."""
+    """Boot @guest's kernel, which is built, judge it, and leave its results in the directory @final."""
     build = kernel.build_directory(guest.kernel)
     new = final.with_name(f".new-{final.name}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        kernel.build(what.tree, build, guests.kernel(guest.kernel))
         with ui.step(f"guest {guest.name}: {guest.about}") as line:
             result = kunit.run(guest, what.tree, build, machine, new)
             line.detail = f"{result.verdict}: {result.passed} passed, {result.failed} failed, {result.skipped} skipped"
@@ -106,16 +108,39 @@ def _say(result: kunit.Result, what: Subject, machine: qemu.Qemu, guest: guests.
 def verify(name: str) -> int:
     """Run the guest @name; the exit status tells pass, test failure, panic, hang and no results apart."""
     start = time.monotonic()
-    guest = guests.guest(name)
-    guests.kernel(guest.kernel)
-    guests.expected(guest.expect)
-    settings.timeout(), settings.jobs()
+    guest = _checked([guests.guest(name)])[0]
     with settings.lock(settings.out(), "the output directory"):
         final = settings.out() / "verify"
-        machine, what = prepare()
-        result = run_guest(guest, what, machine, final, start)
+        try:
+            machine, what = prepare()
+            kernel.build(what.tree, kernel.build_directory(guest.kernel), guests.kernel(guest.kernel))
+            result = run_guest(guest, what, machine, final, start)
+        except Failure as failure:
+            _publish_failure(failure, guest, final, start)
+            raise
         _say(result, what, machine, guest, final, time.monotonic() - start)
     return result.exit_status
+
+
+def _publish_failure(failure: Failure, guest: guests.Guest, final: Path, start: float) -> None:
+    """Let no reader of @final take the results of an earlier run for those of this one."""
+    new = final.with_name(f".new-{final.name}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    _write_json(new / "summary.json", {
+        "verdict": "build-failed" if failure.status == ui.BUILD_FAILED else "not-run", "exit_status": failure.status,
+        "passed": 0, "failed": 0, "skipped": 0, "suites": {}, "problems": [failure.message], "guest": guest.name,
+        "kernel": guest.kernel, "series": "", "base": "", "qemu": "", "seconds": round(time.monotonic() - start, 1)})
+    _publish(new, final)
+
+
+def _checked(chosen: list[guests.Guest]) -> list[guests.Guest]:
+    """@chosen, once all that they name is known to be there: a mistake shows before any build."""
+    for guest in chosen:
+        guests.kernel(guest.kernel)
+        guests.expected(guest.expect)
+    settings.timeout(), settings.jobs(), qemu.users()
+    return chosen
 
 
 def prepare() -> tuple[qemu.Qemu, Subject]:
@@ -128,9 +153,11 @@ def prepare() -> tuple[qemu.Qemu, Subject]:
 def results(names: list[str]) -> list[kunit.Result]:
     """Run each of the guests @names, all by default, and publish under out/guests/."""
     start = time.monotonic()
-    chosen = [guests.guest(n) for n in names or list(guests.guests())]
+    chosen = _checked([guests.guest(n) for n in names or list(guests.guests())])
     with settings.lock(settings.out(), "the output directory"):
         machine, what = prepare()
+        for name in dict.fromkeys(g.kernel for g in chosen):
+            kernel.build(what.tree, kernel.build_directory(name), guests.kernel(name))
         return [run_guest(g, what, machine, settings.out() / "guests" / g.name, start) for g in chosen]
 
 

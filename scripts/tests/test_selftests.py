@@ -515,6 +515,8 @@ class LiveTest(unittest.TestCase):
             (root / "tests.list").write_text(list_text)
         archive = selftests.make_initramfs(root, self.dir / "initramfs.cpio", without=without)
         options.setdefault("timeout", 120)
+        # A kernel with KUnit suites built in need not run them each time.
+        options["append"] = ["kunit.autorun=0", *options.get("append", ())]
         tools = selftests.Tools(shlex.split(os.environ.get("KPKEYS_ENTER", "")))
         return selftests.Guest(qemu=Path(os.environ["KPKEYS_QEMU"]).resolve(), tools=tools, tests=tests,
                                image=Path(os.environ["KPKEYS_IMAGE"]).resolve(), initramfs=archive,

@@ -1137,7 +1137,9 @@ class Real(unittest.TestCase):
             (root / "new").mkdir()
             series.write_series(root / "tree", tip, cover.id, cover.message + "\n", root / "new")
         shutil.copy(directory / "base", root / "new")
-        self.assertEqual(series._differences(root / "new", directory), [])
+        # save copies what it does not make, such as a README; only the rest is made here.
+        made = [d for d in series._differences(root / "new", directory) if not d.endswith("README.md")]
+        self.assertEqual(made, [])
 
     def test_linux(self):
         self.roundtrip("linux")
