@@ -61,6 +61,8 @@ distclean: ## remove out/ and .cache/; work/ stays
 ##@ Variables
 #? KERNEL=dir    your own kernel git tree (never written to), with BASE=rev (default HEAD, clean)
 #? TREE=dir      build this work tree just as it stands, e.g. TREE=work/linux
+#? WORKTREE=dir  where 'make load' puts the series (work/linux); SERIES=qemu for the other one
+#? FROM=n TO=m   patches of 'make series-check'
 #? QEMU=program  your own qemu-system-aarch64
 #? GUEST=name    guest of 'make verify' (default el1; scripts/kpkeys guests --list)
 #? CONFIG=file   one more configuration fragment
