@@ -52,8 +52,8 @@ def _unittest(directory: str, only: str = "", **environment: str) -> Outcome:
         env = {k: v for k, v in os.environ.items() if k not in ("V", "O", "KERNEL", "BASE", "TREE", "GUEST", "CONFIG")}
         env.update(PYTHONDONTWRITEBYTECODE="1", KPKEYS_TEST_OUT=str(settings.out()), CACHE=str(settings.cache()))
         env.update(environment)
-        what = [only] if only else ["discover", "-s", str(where), "-t", str(where)]
-        proc.run([sys.executable, "-m", "unittest", "-v", *what], env=env, log=log, check=False, cwd=where)
+        what = ["-v", only] if only else ["discover", "-v", "-s", str(where), "-t", str(where)]
+        proc.run([sys.executable, "-m", "unittest", *what], env=env, log=log, check=False, cwd=where)
         text = log.read_text(errors="replace")
         ran = re.search(r"^Ran (\d+) tests? in", text, re.M)
         verdict = re.search(r"^(OK|FAILED)(?: \((.*)\))?$", text, re.M)
