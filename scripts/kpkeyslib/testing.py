@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,10 +86,11 @@ def _scripts() -> Outcome:
 def _guests() -> Outcome:
     """KUnit in each guest, and guests that go wrong on purpose."""
     results = verify.results([])
-    skips = [f"{r.guest}: {name}.{c.name}: {c.reason}" for r in results for name, cases in r.suites.items()
-             for c in cases if c.status == "skipped"]
-    total = Outcome(sum(r.passed for r in results), sum(max(r.failed, r.verdict != "pass") for r in results), skips,
-                    [f"{r.guest}: {p}" for r in results for p in r.problems[:5]], len(skips))
+    reasons = Counter((r.guest, name, c.reason) for r in results for name, cases in r.suites.items()
+                      for c in cases if c.status == "skipped")
+    total = Outcome(sum(r.passed for r in results), sum(max(r.failed, r.verdict != "pass") for r in results),
+                    [f"{guest}: {suite}: {count} cases: {reason}" for (guest, suite, reason), count in reasons.items()],
+                    [f"{r.guest}: {p}" for r in results for p in r.problems[:5]], sum(reasons.values()))
     total += _unittest("live")
     return total
 

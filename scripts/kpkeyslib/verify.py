@@ -126,12 +126,18 @@ def _publish_failure(failure: Failure, guest: guests.Guest, final: Path, start: 
     """Let no reader of @final take the results of an earlier run for those of this one."""
     new = final.with_name(f".new-{final.name}")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    _write_json(new / "summary.json", {
-        "verdict": "build-failed" if failure.status == ui.BUILD_FAILED else "not-run", "exit_status": failure.status,
-        "passed": 0, "failed": 0, "skipped": 0, "suites": {}, "problems": [failure.message], "guest": guest.name,
-        "kernel": guest.kernel, "series": "", "base": "", "qemu": "", "seconds": round(time.monotonic() - start, 1)})
-    _publish(new, final)
+    try:
+        new.mkdir(parents=True)
+        _write_json(new / "summary.json", {
+            "verdict": "build-failed" if failure.status == ui.BUILD_FAILED else "not-run", "exit_status": failure.status,
+            "passed": 0, "failed": 0, "skipped": 0, "suites": {}, "problems": [failure.message], "guest": guest.name,
+            "kernel": guest.kernel, "series": "", "base": "", "qemu": "", "seconds": round(time.monotonic() - start, 1)})
+        _publish(new, final)
+    except OSError:
+        # A full disk, most likely: what went wrong first is what the user is told.
+        pass
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _checked(chosen: list[guests.Guest]) -> list[guests.Guest]:
