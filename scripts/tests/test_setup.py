@@ -143,7 +143,7 @@ class TestUsage(ProjectTest):
         """TOOLS=, DEBIAN_MIRROR= and CONFIG= with nonsense."""
         self.refused("TOOLS=hots: there is 'root'", "unset TOOLS", TOOLS="hots")
         self.refused("no/such.config: no such configuration fragment", CONFIG="no/such.config")
-        self.refused("DEBIAN_MIRROR=deb.debian.org is not a URI", CACHE=self.project.top / "empty", DEBIAN_MIRROR="deb.debian.org",
+        self.refused("DEBIAN_MIRROR=mirror.example is not a URI", CACHE=self.project.top / "empty", DEBIAN_MIRROR="mirror.example",
                      PATH=f"{self.project.top / 'bin'}:{os.environ['PATH']}")
 
     def test_directories(self):
@@ -804,8 +804,8 @@ class TestToolRoot(ProjectTest):
 
     def test_no_network(self):
         """The real mmdebstrap without a network and nothing cached: refused in seconds."""
-        done = self.project.run("verify", wrap=no_network(), PATH=os.environ["PATH"], DEBIAN_MIRROR="http://deb.debian.org/debian")
-        self.assertFails(done, ui.USAGE, "tool root could not be made from http://deb.debian.org/debian", "check the network and the mirror")
+        done = self.project.run("verify", wrap=no_network(), PATH=os.environ["PATH"], DEBIAN_MIRROR="http://mirror.example/debian")
+        self.assertFails(done, ui.USAGE, "tool root could not be made from http://mirror.example/debian", "check the network and the mirror")
         self.assertFalse(self.final.exists())
         self.assertNothingLeft()
 
