@@ -20,7 +20,7 @@ from pathlib import Path
 from . import conformance, guests, kernel, proc, qemu, selftests, serieslint, settings, toolroot, ui, verify
 from .ui import Failure
 
-# The guests' sources; a kernel with a user land to run them in.
+# The kernel of guests.ini that the selftests run on.
 USERLAND = "userland"
 
 
