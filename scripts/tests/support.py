@@ -23,6 +23,12 @@ import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
+# A shell that starts a job in the background, and nohup, make it ignore these. The commands
+# under test inherit that, and some are to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "scripts"))
 

@@ -24,6 +24,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import support  # noqa: E402, F401
 from kpkeyslib import selftests, ui  # noqa: E402
 from kpkeyslib.selftests import Ending, Outcome  # noqa: E402
 from kpkeyslib.ui import Failure  # noqa: E402
