@@ -15,11 +15,13 @@ help:
 	@awk -f scripts/help.awk $(MAKEFILE_LIST)
 
 ##@ Main job
-.PHONY: verify guests
+.PHONY: verify guests matrix
 verify: ## Linux + series, built and booted in QEMU with FEAT_S1POE: KUnit verdict
 	@$(KPKEYS) verify
-guests: ## the same in every guest of kunit/guests.ini (GUESTS="el1 vhe" for some)
+guests: ## the same in every guest that CI runs (GUESTS="el1 vhe" for some)
 	@$(KPKEYS) guests $(GUESTS)
+matrix: ## the same in every guest of kunit/guests.ini; takes an hour
+	@$(KPKEYS) guests --matrix
 
 ##@ Series
 .PHONY: load save lint-series series-check

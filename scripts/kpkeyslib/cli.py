@@ -27,10 +27,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _guests(args: argparse.Namespace) -> int:
     if args.list:
-        rows = [["guest", "kernel", "about"]] + [[g.name, g.kernel, g.about] for g in guests.guests().values()]
+        rows = [["guest", "kernel", "CI", "about"]] + [[g.name, g.kernel, "yes" if g.ci else "no", g.about] for g in guests.guests().values()]
         print(ui.table(rows))
         return ui.PASS
-    return verify.verify_guests(args.guest)
+    return verify.verify_guests(args.guest or (list(guests.guests()) if args.matrix else []))
 
 
 def _qemu(args: argparse.Namespace) -> int:
@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_verify)
 
     many = verbs.add_parser("guests", help="the same in each guest of kunit/guests.ini, or in those named")
-    many.add_argument("guest", nargs="*", help="guests to run (default: all)")
+    many.add_argument("guest", nargs="*", help="guests to run (default: those that CI runs)")
+    many.add_argument("--matrix", action="store_true", help="run all guests, also those that CI leaves out")
     many.add_argument("--list", action="store_true", help="list the guests and end")
     many.set_defaults(run=_guests)
 

@@ -32,6 +32,7 @@ class Guest:
     args: str
     poe: bool
     expect: str
+    ci: bool = True
 
 
 def _parse() -> configparser.ConfigParser:
@@ -73,10 +74,16 @@ def guests() -> dict[str, Guest]:
         try:
             found[name] = Guest(name, values.get("about", ""), values["kernel"], values.get("machine", "virt"),
                                 values.get("cpu", "max"), values.getint("smp", 4), values.get("args", ""),
-                                values.getboolean("poe", True), values.get("expect", "poe"))
+                                values.getboolean("poe", True), values.get("expect", "poe"),
+                                values.getboolean("ci", True))
         except (KeyError, ValueError) as error:
             raise Failure(f"{KUNIT / 'guests.ini'}: [{section}]: {error}", "mend the entry; 'kernel' is needed") from None
     return found
+
+
+def of_ci() -> list[str]:
+    """The names of the guests that cover enough for every run; the others are for 'make matrix'."""
+    return [name for name, guest in guests().items() if guest.ci]
 
 
 def guest(name: str) -> Guest:
