@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, verify
+from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, verify, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -61,6 +61,10 @@ def _test(args: argparse.Namespace) -> int:
 
 def _bench_qemu(args: argparse.Namespace) -> int:
     return benchqemu.bench(args.rounds)
+
+
+def _zero_cost(args: argparse.Namespace) -> int:
+    return zerocost.check()
 
 
 def _clean(args: argparse.Namespace) -> int:
@@ -122,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     cost = verbs.add_parser("bench-qemu", help="what FEAT_S1POE costs in QEMU, as ratios, against the bars")
     cost.add_argument("--rounds", type=int, default=5, help="runs of each kind (default: 5)")
     cost.set_defaults(run=_bench_qemu)
+
+    free = verbs.add_parser("zero-cost", help="prove that hardened page tables cost nothing where they are off")
+    free.set_defaults(run=_zero_cost)
 
     clean = verbs.add_parser("clean", help="remove the output directory; work/ stays")
     clean.add_argument("--cache", action="store_true", help="remove the cache as well")

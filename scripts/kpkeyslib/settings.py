@@ -129,7 +129,7 @@ def lock(directory: Path, what: str) -> Iterator[None]:
 
 
 # All that is ever made in the output directory and in the cache.
-OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|series-check|conformance|bench\S*|tests?|src|ccache|\.lock|"
+OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|\.lock|"
                   r"\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|linux|qemu)-\S+")
 
 

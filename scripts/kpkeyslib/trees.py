@@ -187,7 +187,8 @@ def checkout(series: Series, tree: Path) -> tuple[str, bool]:
     holds changes of the user's on top, which are kept and built.
     """
     repo, base, name = base_of(series)
-    with ui.step(f"{series.base.name} tree: {name} with {series.name} ({len(series.patches)} patches)") as line:
+    what = f"with {series.name} ({len(series.patches)} patches)" if series.patches else "as it is"
+    with ui.step(f"{series.base.name} tree: {name} {what}") as line:
         fresh = not (tree / ".git").is_dir()
         if fresh:
             settings.need_space(tree, 2, f"the {series.base.name} tree")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import support  # noqa: E402
-from kpkeyslib import keyoff  # noqa: E402
+from kpkeyslib import keyoff, ui, zerocost  # noqa: E402
 
 TEXT = 0x1000
 
@@ -569,6 +570,127 @@ class Linked(unittest.TestCase):
                               capture_output=True, stdin=subprocess.DEVNULL)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
+
+
+def make_object(path: Path, text: bytes = b"\x1f\x20\x03\xd5" * 4, symbols: tuple = (("f", 0, True),), target: str = "printk",
+                addend: int = 0, note: bytes = b"one", strings: bytes = b"\0") -> Path:
+    """A relocatable object: .text with one relocation against @target, .comment with @note, @strings, and @symbols (name, value, global)."""
+    names = b"\0"
+    table = struct.pack("<IBBHQQ", 0, 0, 0, 0, 0, 0)
+    ordered = sorted([(n, v, g, 1) for n, v, g in symbols] + [(target, 0, True, 0)], key=lambda s: s[2])
+    index = 1 + [s[0] for s in ordered].index(target)
+    for name, value, outside, section in ordered:
+        table += struct.pack("<IBBHQQ", len(names), (outside << 4) | (2 if section else 0), 0, section, value, 4 if section else 0)
+        names += name.encode() + b"\0"
+    relocations = struct.pack("<QQq", 4, index << 32 | 283, addend)
+    section_names = b"\0.text\0.rela.text\0.comment\0.symtab\0.strtab\0.shstrtab\0.rodata.str\0"
+    parts = [(b".text", 1, 6, text, 0, 0, 0), (b".rela.text", 4, 0x40, relocations, 4, 1, 24), (b".comment", 1, 0, note, 0, 0, 0),
+             (b".symtab", 2, 0, table, 5, 1 + sum(not s[2] for s in ordered), 24), (b".strtab", 3, 0, names, 0, 0, 0),
+             (b".shstrtab", 3, 0, section_names, 0, 0, 0), (b".rodata.str", 1, 0x32, strings, 0, 0, 1)]
+    body, headers = b"", struct.pack("<IIQQQQIIQQ", *[0] * 10)
+    for name, kind, flags, data, link, info, entry in parts:
+        headers += struct.pack("<IIQQQQIIQQ", section_names.index(b"\0" + name + b"\0") + 1, kind, flags, 0, 64 + len(body), len(data), link, info, 4, entry)
+        body += data
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 1, 183, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64, 8, 6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(head + body + headers)
+    return path
+
+
+class Objects(unittest.TestCase):
+    """Objects of the base and of the series."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.top = Path(directory.name)
+
+    def difference(self, before: dict, after: dict) -> str:
+        old, new = make_object(self.top / "old.o", **before), make_object(self.top / "new.o", **after)
+        count, changed = zerocost.compare({"mm/x.o": old}, {"mm/x.o": new})
+        self.assertEqual(count, 1)
+        return changed.get("mm/x.o", "")
+
+    def test_same(self):
+        self.assertEqual(self.difference({}, {}), "")
+
+    def test_what_is_not_loaded(self):
+        self.assertEqual(self.difference({}, {"note": b"another"}), "")
+
+    def test_instruction(self):
+        self.assertEqual(self.difference({}, {"text": b"\x1f\x20\x03\xd5" * 3 + b"\xdf\x3f\x03\xd5"}), ".text")
+
+    def test_size(self):
+        self.assertEqual(self.difference({}, {"text": b"\x1f\x20\x03\xd5" * 5}), ".text")
+
+    def test_relocation(self):
+        self.assertIn(".text", self.difference({}, {"target": "panic"}))
+        self.assertEqual(self.difference({}, {"addend": 8}), ".text")
+
+    def test_symbol(self):
+        self.assertEqual(self.difference({}, {"symbols": (("f", 0, True), ("g", 8, True))}), "+g")
+        self.assertEqual(self.difference({}, {"symbols": (("f", 4, True),)}), "symbols")
+        self.assertEqual(self.difference({}, {"symbols": (("f", 0, False),)}), "symbols")
+
+    def test_numbers_of_local_symbols(self):
+        local = [(("f", 0, True), (name, 4, False)) for name in ("__UNIQUE_ID_addressable_f_512", "__UNIQUE_ID_addressable_f_530")]
+        self.assertEqual(self.difference({"symbols": local[0]}, {"symbols": local[1]}), "")
+        local = [(("f", 0, True), (name, 4, False)) for name in ("__already_done.3", "__already_done.12")]
+        self.assertEqual(self.difference({"symbols": local[0]}, {"symbols": local[1]}), "")
+        self.assertEqual(self.difference({"symbols": (("f.1", 0, True),)}, {"symbols": (("f.2", 0, True),)}), "-f.1 +f.2")
+
+    def test_numbers_in_messages(self):
+        text = [b"VM_BUG_ON(__UNIQUE_ID_x__%d) __compiletime_assert_%d\0" % n for n in ((715, 717), (739, 741))]
+        self.assertEqual(self.difference({"strings": text[0]}, {"strings": text[1]}), "")
+        self.assertEqual(self.difference({"strings": b"order 715\0"}, {"strings": b"order 739\0"}), ".rodata.str")
+        self.assertEqual(self.difference({"strings": text[0]}, {"strings": text[1].replace(b"739", b"1739")}), ".rodata.str")
+
+    def test_object_on_one_side(self):
+        one = make_object(self.top / "one.o")
+        self.assertEqual(zerocost.compare({}, {"mm/new.o": one})[1], {"mm/new.o": "only with the series"})
+        self.assertEqual(zerocost.compare({"mm/old.o": one}, {})[1], {"mm/old.o": "only in the base"})
+
+    def test_not_an_object(self):
+        bad = self.top / "bad.o"
+        bad.write_bytes(b"")
+        with self.assertRaises(ui.Failure):
+            zerocost.compare({"mm/x.o": make_object(self.top / "x.o")}, {"mm/x.o": bad})
+
+    def test_listed(self):
+        self.assertEqual(zerocost.judge_objects(2, {"mm/x.o": ".text"}, {"mm/x.o": "must"}), [])
+
+    def test_unlisted(self):
+        problems = zerocost.judge_objects(2, {"mm/x.o": ".text"}, {})
+        self.assertEqual(len(problems), 1)
+        self.assertRegex(problems[0], r"mm/x\.o is not what the base makes of it \(\.text\), and is not in changed\.txt")
+
+    def test_stale(self):
+        problems = zerocost.judge_objects(2, {}, {"mm/x.o": "must"})
+        self.assertEqual(len(problems), 1)
+        self.assertRegex(problems[0], r"mm/x\.o is in changed\.txt, and is what the base makes of it")
+
+    def test_nothing_compared(self):
+        self.assertEqual(zerocost.judge_objects(0, {}, {}), ["no object was compared"])
+
+
+class Lists(unittest.TestCase):
+    def read(self, text: str) -> dict[str, str]:
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "list.txt"
+            path.write_text(text)
+            return zerocost.read_list(path)
+
+    def test_form(self):
+        self.assertEqual(self.read("# comment\n\nmm/x.o    why it must\n"), {"mm/x.o": "why it must"})
+
+    def test_bad(self):
+        for text, pattern in (("mm/x.o\n", "has no reason"), ("a one\na two\n", "listed twice")):
+            with self.subTest(text), self.assertRaisesRegex(ui.Failure, pattern):
+                self.read(text)
+
+    def test_stored_lists(self):
+        self.assertTrue(zerocost.read_list(zerocost.CHANGED))
+        self.assertTrue(zerocost.read_list(zerocost.POR_ACCESS))
 
 
 if __name__ == "__main__":
