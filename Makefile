@@ -35,7 +35,7 @@ series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FRO
 	@$(KPKEYS) series-check
 
 ##@ Test
-.PHONY: test test-scripts test-guests test-selftests test-qemu
+.PHONY: test test-scripts test-guests test-selftests test-qemu test-zero-cost
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
@@ -46,6 +46,8 @@ test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a 
 	@$(KPKEYS) test selftests
 test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
+test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
+	@$(KPKEYS) zero-cost
 
 ##@ Pieces
 .PHONY: tools qemu bench-qemu clean distclean

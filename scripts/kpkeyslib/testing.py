@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import conformance, guests, kernel, proc, qemu, selftests, serieslint, settings, toolroot, ui, verify
+from . import conformance, guests, kernel, proc, qemu, selftests, serieslint, settings, toolroot, ui, verify, zerocost
 from .ui import Failure
 
 # The kernel of guests.ini that the selftests run on.
@@ -100,6 +100,12 @@ def _qemu() -> Outcome:
     results = conformance.run()
     problems = [problem for _, problem in results if problem]
     return Outcome(len(results) - len(problems), len(problems), failures=problems)
+
+
+def _zero_cost() -> Outcome:
+    """Nothing changes where hardened page tables are configured out, nothing is executed where they are off."""
+    result = zerocost.results()
+    return Outcome(result.passed, len(result.problems), failures=[f"zero-cost: {p}" for p in result.problems])
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,8 @@ def _selftest_run(spec: SelftestRun, machine: qemu.Qemu, image: Path, archive: P
                    skipped)
 
 
-GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "qemu": _qemu, "guests": _guests, "selftests": _selftests}
+GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "qemu": _qemu, "guests": _guests, "selftests": _selftests,
+                                              "zero-cost": _zero_cost}
 
 
 def test(names: list[str]) -> int:
