@@ -47,9 +47,9 @@ HOST_TOOLS = [
 ]
 
 
-def packages() -> list[str]:
-    """The packages of the tool root, in the order of the list."""
-    lines = (line.split("#")[0].strip() for line in PACKAGES.read_text().splitlines())
+def packages(path: Path = PACKAGES) -> list[str]:
+    """The packages of the list @path, the tool root's by default, in its order."""
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
     return [line for line in lines if line]
 
 
@@ -98,7 +98,7 @@ def _need_subordinate_ids() -> None:
                           f"usermod --add-sub{kind}s 100000-165535 {name}   (as root), or use TOOLS=host")
 
 
-def _install_host_needs() -> None:
+def install_host_needs() -> None:
     """Make sure the few programs that make the tool root are on the host."""
     # Root does not need uidmap, but can install it for the ordinary users, and for their test.
     missing = {package for program, package in HOST_NEEDS.items() if not shutil.which(program)}
@@ -121,6 +121,32 @@ def _install_host_needs() -> None:
                      failure=Failure(f"apt-get could not install {names}", remedy))
 
 
+def bootstrap(root: Path, include: Sequence[str], options: Sequence[str], log: Path, what: str) -> None:
+    """Have mmdebstrap put the packages @include of SUITE into the new directory @root.
+
+    Its files get the user's own ids, so that it can be removed like any directory. Of dev, nothing is kept.
+    """
+    source = mirror()
+    tar = root.with_suffix(".tar")
+    argv = ["mmdebstrap", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--format=tar", "--components=main",
+            '--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={p}" for p in _proxies()), *options,
+            f"--include={','.join(include)}", SUITE, str(tar), *([source] if source else [])]
+    # apt inside needs a directory that its own unprivileged user may enter.
+    env = dict(os.environ, TMPDIR="/tmp", LC_ALL="C.UTF-8")
+    env.pop("CACHE", None)
+    proc.run(argv, log=log, env=env, failure=Failure(
+        f"{what} could not be made" + (f" from {source}" if source else ""),
+        f"check the network and the mirror (DEBIAN_MIRROR=), or use TOOLS=host; log: {log}"))
+    root.mkdir()
+    proc.run(["tar", "-xf", tar, "-C", root, "--no-same-owner", "--exclude=./dev/*"],
+             log=log, append=True, failure=Failure(f"{what} could not be unpacked"))
+
+
+def size_of(directory: Path) -> int:
+    """Megabytes on disk."""
+    return int(proc.output(["du", "-sm", directory]).split()[0])
+
+
 class ToolRoot:
     """Runs commands with the project's tools. Use toolroot.get()."""
 
@@ -136,7 +162,7 @@ class ToolRoot:
     def ensure(self) -> None:
         """Make the tool root unless it is there. Interrupted or failed, it leaves nothing."""
         if not shutil.which("bwrap") or not self.ready():
-            _install_host_needs()
+            install_host_needs()
         if self.ready():
             return
         with settings.lock(settings.cache(), "the cache"):
@@ -153,7 +179,6 @@ class ToolRoot:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         log = settings.out() / "log" / "toolroot.log"
-        source = mirror()
         # Backports hold the compiler and the base kernel, sid QEMU's source. Their lines are
         # made from the one mmdebstrap wrote, whatever mirror that names. The source index of
         # sid may be old on a frozen mirror; its signature is checked all the same.
@@ -161,30 +186,16 @@ class ToolRoot:
                  f'[ -n "$uri" ] || exit 1; echo "deb $uri {SUITE}-backports main" >> "$f"; '
                  f'echo "deb-src [check-valid-until=no] $uri sid main" >> "$f"')
         keep_out = [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info")]
-        argv = ["mmdebstrap", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--variant=apt",
-                "--format=tar", "--components=main", '--aptopt=APT::Install-Recommends "false"',
-                *(f"--aptopt={p}" for p in _proxies()), *keep_out, f"--setup-hook={lists}",
-                f"--include={','.join(packages())}", SUITE, str(work / "root.tar"), *([source] if source else [])]
         try:
             with ui.step(f"tool root: installing {len(packages())} packages of Debian {SUITE}") as line:
-                # apt inside needs a directory that its own unprivileged user may enter.
-                env = dict(os.environ, TMPDIR="/tmp", LC_ALL="C.UTF-8")
-                env.pop("CACHE", None)
-                proc.run(argv, log=log, env=env, failure=Failure(
-                    "the tool root could not be made" + (f" from {source}" if source else ""),
-                    f"check the network and the mirror (DEBIAN_MIRROR=), or use TOOLS=host; log: {log}"))
                 root = work / "root"
-                root.mkdir()
-                # Unpacked with the user's own ids, so that the cache can be removed like any directory.
-                proc.run(["tar", "-xf", work / "root.tar", "-C", root, "--no-same-owner", "--exclude=./dev/*"],
-                         log=log, append=True, failure=Failure("the tool root could not be unpacked"))
+                bootstrap(root, packages(), ["--variant=apt", *keep_out, f"--setup-hook={lists}"], log, "the tool root")
                 for name in ("resolv.conf", "hosts"):
                     # Mount points: bubblewrap cannot make them in a read-only tree.
                     (root / "etc" / name).unlink(missing_ok=True)
                     (root / "etc" / name).touch()
                 os.rename(root, self.path)
-                size = int(proc.output(["du", "-sm", self.path]).split()[0])
-                line.detail = f"{size} MB in {self.path.name}"
+                line.detail = f"{size_of(self.path)} MB in {self.path.name}"
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
