@@ -47,7 +47,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 #define TESTS_LIST	"/tests.list"
-#define MAX_TESTS	64
+#define MAX_TESTS	128
 #define MAX_ARGS	16
 /* a /dev/kmsg record holds a little less than 1024 bytes */
 #define MAX_TEXT	900
@@ -145,13 +145,15 @@ static void mount_all(void)
 		{ "proc", "/proc" },
 		{ "sysfs", "/sys" },
 		{ "tmpfs", "/tmp" },
+		/* not in every kernel */
+		{ "debugfs", "/sys/kernel/debug" },
 	};
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(mounts); i++) {
 		mkdir(mounts[i].dir, 0755);
 		if (mount(mounts[i].fs, mounts[i].dir, mounts[i].fs, 0, NULL) &&
-		    errno != EBUSY)
+		    errno != EBUSY && errno != ENODEV)
 			dprintf(STDERR_FILENO, "mount %s: %s\n", mounts[i].dir,
 				strerror(errno));
 	}
@@ -300,6 +302,17 @@ static void kill_all(void)
 		;
 }
 
+static void enter_directory_of(const char *program)
+{
+	char *path = strdup(program);
+
+	*strrchr(path, '/') = '\0';
+	if (chdir(path))
+		dprintf(STDERR_FILENO, "# chdir %s: %s\n", path,
+			strerror(errno));
+	free(path);
+}
+
 static void __noreturn exec_test(struct test *test, int out)
 {
 	int null = open("/dev/null", O_RDONLY);
@@ -312,8 +325,8 @@ static void __noreturn exec_test(struct test *test, int out)
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	if (chdir("/tmp"))
-		dprintf(STDERR_FILENO, "# chdir /tmp: %s\n", strerror(errno));
+	/* some run themselves once more, as ./NAME */
+	enter_directory_of(test->argv[0]);
 	for (word = test->words; word < test->argv; word++)
 		putenv(*word);
 	execv(test->argv[0], test->argv);

@@ -45,8 +45,9 @@ CROSS = "aarch64-linux-gnu-"
 # into its own source directory.
 SELFTEST_SOURCES = ("tools/include", "tools/arch/arm64/include", "tools/testing/selftests/kselftest",
                     "tools/testing/selftests/mm", "tools/testing/selftests/arm64")
-# lib.mk, kselftest.h and their like; a prerequisite of every program in mm.
-SELFTEST_FILES = ("tools/testing/selftests/*.*", "mm/gup_test.h")
+# lib.mk, kselftest.h and their like, headers of other selftests, and a prerequisite of every program in mm.
+SELFTEST_FILES = ("tools/testing/selftests/*.*", "tools/testing/selftests/*/*.h", "mm/gup_test.h",
+                  "lib/test_hmm_uapi.h", "include/vdso/time64.h")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -133,10 +134,11 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def build(tree: Path, out: Path, tools=None, *, tests: Mapping[str, Test] | None = None, jobs: int = 0,
-          cross: str = CROSS, sources: Path = GUEST_SOURCES) -> Path:
-    """Cross-build the programs of @tests from the kernel @tree; return the directory that is the guest's root.
+          cross: str = CROSS, sources: Path = GUEST_SOURCES, more: Sequence[str] = (), sysroot: Path | None = None) -> Path:
+    """Cross-build the programs of @tests, and @more, from the kernel @tree; return the directory that is the guest's root.
 
-    Everything is linked statically: the guest has no libraries. Nothing is written to @tree.
+    Everything is linked statically, as the guest has no libraries, unless it has those of @sysroot. PID 1 always is.
+    Nothing is written to @tree.
     """
     if not (tree / "tools/testing/selftests/lib.mk").is_file():
         raise Failure(f"{tree} is not a kernel tree", "give the directory of a Linux source tree")
@@ -146,7 +148,9 @@ def build(tree: Path, out: Path, tools=None, *, tests: Mapping[str, Test] | None
     for name in ("log", "headers", "bin"):
         (out / name).mkdir(parents=True, exist_ok=True)
     root = out / "root"
-    programs = sorted({test.program for test in tests.values()})
+    programs = sorted({test.program for test in tests.values()} | set(more))
+    # -s: symbols would only make the archive bigger.
+    link = ["-s", f"--sysroot={sysroot}" if sysroot else "-static"]
 
     def make(what: str, cwd: Path, *args: str, env: Mapping[str, str] | None = None) -> None:
         command = tools.argv(["make", f"-j{jobs}", "ARCH=arm64", f"CROSS_COMPILE={cross}", *args], cwd=cwd, env=env,
@@ -165,8 +169,7 @@ def build(tree: Path, out: Path, tools=None, *, tests: Mapping[str, Test] | None
 
     selftests = copy / "tools/testing/selftests"
     headers = f"-isystem {out / 'headers/usr/include'}"
-    # -s: symbols would only make the archive bigger.
-    common = [f"KHDR_INCLUDES={headers}", "USERCFLAGS=-static -s"]
+    common = [f"KHDR_INCLUDES={headers}", f"USERCFLAGS={' '.join(link)}"]
     built: dict[str, Path] = {}
 
     wanted = _under(programs, "/tests/mm/")
@@ -190,11 +193,19 @@ def build(tree: Path, out: Path, tools=None, *, tests: Mapping[str, Test] | None
     own = [name for name in _under(programs, "/tests/") if "/" not in name]
     for name in ["init", *own]:
         path = f"/tests/{name}" if name != "init" else "/init"
+        script = sources / f"{name}.sh"
+        if script.is_file():
+            built[path] = out / "bin" / name
+            shutil.copyfile(script, built[path])
+            built[path].chmod(0o755)
+            continue
+        # PID 1 is the same wherever the tests come from.
+        source = sources / f"{name}.c" if name != "init" else GUEST_SOURCES / "init.c"
         built[path] = out / "bin" / name
-        command = [f"{cross}gcc", "-O2", "-Wall", "-static", "-s", "-pthread", sources / f"{name}.c",
+        command = [f"{cross}gcc", "-O2", "-Wall", *(link if name != "init" else ["-s", "-static"]), "-pthread", source,
                    "-o", built[path]]
-        proc.run(tools.argv(command, cwd=out, writable=[out], readable=[sources]), log=out / "log" / f"{name}.log",
-                 failure=Failure(f"building {sources / name}.c failed", status=ui.BUILD_FAILED))
+        proc.run(tools.argv(command, cwd=out, writable=[out], readable=[source.parent]), log=out / "log" / f"{name}.log",
+                 failure=Failure(f"building {source} failed", status=ui.BUILD_FAILED))
 
     unknown = [program for program in programs if program not in built]
     if unknown:
@@ -233,26 +244,39 @@ def _cpio_entry(number: int, name: str, mode: int, data: bytes = b"", device: tu
     return entry + b"\0" * (-len(entry) % 4)
 
 
-def make_initramfs(root: Path, archive: Path, *, without: Sequence[str] = ()) -> Path:
-    """Pack @root, but for the paths in @without, into @archive together with a /dev/console for PID 1."""
+def make_initramfs(root: Path, archive: Path, *, without: Sequence[str] = (), below: Path | None = None) -> Path:
+    """Pack @root into @archive, together with a /dev/console for PID 1.
+
+    @root goes on top of what is in @below. The paths in @without are left out, with all that is in them.
+    """
     if not (root / "init").is_file():
         raise Failure(f"{root} has no init", "build the guest's root first")
-    entries = [("dev", stat.S_IFDIR | 0o755, b"", (0, 0)), ("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1))]
-    entries += [(name, stat.S_IFDIR | 0o755, b"", (0, 0)) for name in ("proc", "sys", "tmp")]
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if "/" + name in without:
-            continue
-        if path.is_dir():
-            entries.append((name, stat.S_IFDIR | 0o755, b"", (0, 0)))
-            continue
-        mode = 0o755 if os.access(path, os.X_OK) else 0o644
-        entries.append((name, stat.S_IFREG | mode, path.read_bytes(), (0, 0)))
-    blob = b"".join(_cpio_entry(n, name, mode, data, device)
-                    for n, (name, mode, data, device) in enumerate(entries, 1))
-    blob += _cpio_entry(0, "TRAILER!!!", 0)
+    entries = {"dev": (stat.S_IFDIR | 0o755, b"", (0, 0)), "dev/console": (stat.S_IFCHR | 0o600, b"", (5, 1))}
+    entries.update((name, (stat.S_IFDIR | 0o755, b"", (0, 0))) for name in ("proc", "sys", "tmp"))
+    unwanted = set(without)
+    for tree in [below, root] if below else [root]:
+        for directory, names, files in os.walk(tree):
+            names.sort()
+            place = Path(directory).relative_to(tree)
+            names[:] = [name for name in names if f"/{(place / name).as_posix()}" not in unwanted]
+            for name in sorted(names + files):
+                path, inside = Path(directory, name), (place / name).as_posix()
+                if "/" + inside in unwanted:
+                    continue
+                if path.is_symlink():
+                    entries[inside] = (stat.S_IFLNK | 0o777, os.readlink(path).encode(), (0, 0))
+                elif path.is_dir():
+                    entries.setdefault(inside, (stat.S_IFDIR | 0o755, b"", (0, 0)))
+                else:
+                    mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                    entries[inside] = (stat.S_IFREG | mode, path.read_bytes(), (0, 0))
     archive.parent.mkdir(parents=True, exist_ok=True)
-    archive.write_bytes(blob + b"\0" * (-len(blob) % 512))
+    size = 0
+    with open(archive, "wb") as file:
+        for number, (name, (mode, data, device)) in enumerate(entries.items(), 1):
+            size += file.write(_cpio_entry(number, name, mode, data, device))
+        size += file.write(_cpio_entry(0, "TRAILER!!!", 0))
+        file.write(b"\0" * (-size % 512))
     return archive
 
 
@@ -320,6 +344,8 @@ class Guest:
 class Machine:
     """One QEMU process. Use it in a with statement: its process group does not survive the block."""
 
+    living: "set[Machine]" = set()
+
     def __init__(self, guest: Guest, console: "Console", incoming: str | None = None):
         self.guest = guest
         self.console = console
@@ -334,6 +360,7 @@ class Machine:
                                                 stderr=log, cwd=guest.directory, start_new_session=True)
             except OSError as error:
                 raise Failure(f"cannot run {self.argv[0]}: {error.strerror}", "check the path") from None
+        Machine.living.add(self)
         self.reader = threading.Thread(target=console.feed_from, args=(self.process.stdout,), daemon=True)
         self.reader.start()
         self._qmp: Qmp | None = None
@@ -347,6 +374,7 @@ class Machine:
     def close(self) -> None:
         """End QEMU if it still runs, and take in the rest of its output."""
         self.kill()
+        Machine.living.discard(self)
         self.reader.join(10)
         if self._qmp:
             self._qmp.close()
@@ -518,13 +546,29 @@ def _await_end(machine: Machine, console: Console, start: int, end: float) -> En
     return Ending.EXIT
 
 
-def run(guest: Guest) -> "Report":
-    """Run @guest to its end, at most @guest.timeout seconds."""
+def run(guest: Guest, answers: Mapping[str, Callable[[Machine, int], None]] | None = None,
+        read: Callable[[str, Ending, int | None], "Report"] | None = None) -> "Report":
+    """Run @guest to its end, at most @guest.timeout seconds.
+
+    A test in it may ask for what only the host can do, with a line "# ask: WORD NUMBER": the function @answers[WORD]
+    is called with the machine and the number. @read makes the report of the console, parse() by default.
+    """
     guest.prepare()
     end = time.monotonic() + guest.timeout
+    place = 0
     with Console(guest.directory / "console.log") as console, Machine(guest, console) as machine:
-        ending = _await_end(machine, console, 0, end)
-    return parse(console.text, ending, machine.process.poll())
+        while answers:
+            asked = console.wait_for(rf"# ask: (?:{'|'.join(answers)}) \d+\r?\n|{_LAST_WORDS}", place, end, lambda: machine.running)
+            found = re.search(rb"# ask: (\w+) (\d+)\r?\n$", console.data[place:asked]) if asked is not None else None
+            if not found:
+                break
+            place = asked
+            try:
+                answers[found[1].decode()](machine, int(found[2]))
+            except QemuGone:  # the guest ended meanwhile, well or badly: the console tells
+                break
+        ending = _await_end(machine, console, place, end)
+    return (read or parse)(console.text, ending, machine.process.poll())
 
 
 def run_with_power_off(guest: Guest, resume: str = "/dev/vda") -> "Report":
