@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, verify, zerocost
+from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -57,6 +57,10 @@ def _series_check(args: argparse.Namespace) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     return testing.test(args.group)
+
+
+def _userland(args: argparse.Namespace) -> int:
+    return userland.run(args.test)
 
 
 def _bench_qemu(args: argparse.Namespace) -> int:
@@ -122,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     tests = verbs.add_parser("test", help=f"run the project's tests, or some groups of them: {' '.join(testing.GROUPS)}")
     tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: all)")
     tests.set_defaults(run=_test)
+
+    debian = verbs.add_parser("userland", help="Debian's user land and selftests/mm on hardened page tables, and on others")
+    debian.add_argument("test", nargs="*", metavar="TEST", help="tests of kunit/userland/tests.list (default: all, in all guests)")
+    debian.set_defaults(run=_userland)
 
     cost = verbs.add_parser("bench-qemu", help="what FEAT_S1POE costs in QEMU, as ratios, against the bars")
     cost.add_argument("--rounds", type=int, default=5, help="runs of each kind (default: 5)")

@@ -129,8 +129,8 @@ def lock(directory: Path, what: str) -> Iterator[None]:
 
 
 # All that is ever made in the output directory and in the cache.
-OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|\.lock|"
-                  r"\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|linux|qemu)-\S+")
+OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|userland|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|\.lock|"
+                  r"\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|userland|linux|qemu)-\S+")
 
 
 def refuse_strangers(directory: Path) -> None:

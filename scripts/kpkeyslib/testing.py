@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import conformance, guests, kernel, proc, qemu, selftests, serieslint, settings, toolroot, ui, verify, zerocost
+from . import conformance, guests, kernel, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
 from .ui import Failure
 
 # The kernel of guests.ini that the selftests run on.
@@ -193,8 +193,16 @@ def _selftest_run(spec: SelftestRun, machine: qemu.Qemu, image: Path, archive: P
                    skipped)
 
 
-GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "qemu": _qemu, "guests": _guests, "selftests": _selftests,
-                                              "zero-cost": _zero_cost}
+def _userland() -> Outcome:
+    """Debian's user land and selftests/mm, with and without hardened page tables."""
+    verdict = userland.results()
+    failures = [f"userland: {p}" for p in verdict.problems]
+    return Outcome(verdict.passed, len(verdict.problems), [f"userland: {s}" for s in verdict.skips],
+                   failures + ([f"the consoles' logs are in {settings.out() / 'userland'}"] if failures else []), len(verdict.skips))
+
+
+GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "qemu": _qemu, "zero-cost": _zero_cost, "guests": _guests,
+                                            "selftests": _selftests, "userland": _userland}
 
 
 def test(names: list[str]) -> int:
