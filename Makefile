@@ -35,7 +35,7 @@ series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FRO
 	@$(KPKEYS) series-check
 
 ##@ Test
-.PHONY: test test-scripts test-guests test-selftests test-qemu test-zero-cost
+.PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
@@ -44,10 +44,12 @@ test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
 	@$(KPKEYS) test selftests
+test-userland: ## Debian and selftests/mm on hardened page tables, held against unprotected ones
+	@$(KPKEYS) test userland
 test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
-	@$(KPKEYS) zero-cost
+	@$(KPKEYS) test zero-cost
 
 ##@ Pieces
 .PHONY: tools qemu bench-qemu clean distclean
