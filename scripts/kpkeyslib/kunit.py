@@ -189,8 +189,31 @@ def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool,
     return result
 
 
-def run(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path) -> Result:
-    """Boot @build's kernel in @guest and leave console.log, kunit.ktap, kunit.json, kunit.xml in @results."""
+@dataclass
+class Boot:
+    """What a guest run left behind: its console log, and kunit.py's JSON if there is any."""
+
+    console: str
+    data: dict | None
+    timed_out: bool
+    seconds: float
+
+    def statuses(self) -> dict[tuple[str, str], str]:
+        """(suite, case) -> status, the worst one of a case that was printed more than once."""
+        found: dict[tuple[str, str], str] = {}
+        if self.data and ktap(self.console):
+            for suite, cases in _suites(self.data, {}).items():
+                for case in cases:
+                    if found.get((suite, case.name), "passed") == "passed":
+                        found[suite, case.name] = case.status
+        return found
+
+
+def boot(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path, log: Path, limit: int) -> Boot:
+    """Boot @build's kernel in @guest, for @limit seconds at most.
+
+    Leaves console.log, kunit.ktap, kunit.json, kunit.xml in @results; @log is what kunit.py said.
+    """
     results.mkdir(parents=True, exist_ok=True)
     report = results / "kunit.json"
     junit = results / "kunit.xml"
@@ -198,11 +221,9 @@ def run(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, result
     # What kunit.py holds the configuration against; ours is checked against the fragments.
     (build / ".kunitconfig").write_text("CONFIG_KUNIT=y\n")
     command = ["python3", tree / "tools/testing/kunit/kunit.py", "exec", "--arch=arm64", f"--build_dir={build}",
-               f"--qemu_config={guests.KUNIT / 'arm64_poe.py'}", f"--timeout={settings.timeout()}",
+               f"--qemu_config={guests.KUNIT / 'arm64_poe.py'}", f"--timeout={limit}",
                f"--qemu_args=-machine {guest.machine} -cpu {guest.cpu} -smp {guest.smp}",
                *(f"--kernel_args={a}" for a in guest.args.split()), f"--json={report}", f"--junit={junit}"]
-    # Beside the other logs: @results goes away if the guest cannot be started.
-    log = settings.out() / "log" / f"kunit-{guest.name}.log"
     start = time.monotonic()
     outside = [p for p in (tree, build) if settings.PROJECT not in p.parents and settings.out() not in p.parents]
     options = {"writable": outside} if machine.ours else {}
@@ -228,4 +249,12 @@ def run(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, result
         data = None
     # kunit.py prints the exception of its own wait() and ends the guest.
     timed_out = bool(re.search(r"^Command .* timed out after \d", said, re.M))
-    return judge(guest, console, data, timed_out, took)
+    return Boot(console, data, timed_out, took)
+
+
+def run(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path) -> Result:
+    """Boot @build's kernel in @guest, leave what boot() does in @results, and judge it."""
+    # Beside the other logs: @results goes away if the guest cannot be started.
+    log = settings.out() / "log" / f"kunit-{guest.name}.log"
+    done = boot(guest, tree, build, machine, results, log, settings.timeout())
+    return judge(guest, done.console, done.data, done.timed_out, done.seconds)
