@@ -51,7 +51,7 @@ def _kbuild(tree: Path, build: Path) -> list[str]:
     return ["make", "-C", str(tree), f"O={build}", "ARCH=arm64", *settings.llvm()]
 
 
-def configure(tree: Path, build: Path, kernel: guests.Kernel) -> None:
+def configure(tree: Path, build: Path, kernel: guests.Kernel, readable: tuple[Path, ...] = ()) -> None:
     """Merge @kernel's fragments on the tiny configuration into @build/.config, unless that is done."""
     tools = toolroot.get()
     build.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def configure(tree: Path, build: Path, kernel: guests.Kernel) -> None:
     outside = [f for f in kernel.fragments if settings.PROJECT not in f.parents]
     # -n: from allnoconfig, as tinyconfig is made.
     tools.run(["sh", merge, "-n", "-O", build, *inputs], cwd=tree, env=environment, log=log, failure=failure,
-              **_binds(tree), readable=outside)
+              **_binds(tree), readable=[*outside, *readable])
     check_config(build / ".config", kernel.fragments)
     stamp.write_text(key)
 
@@ -78,14 +78,15 @@ def _binds(tree: Path) -> dict:
     return {"writable": [tree]} if settings.PROJECT not in tree.parents else {}
 
 
-def build(tree: Path, build_dir: Path, kernel: guests.Kernel, targets: tuple[str, ...] = ("Image",)) -> Path:
-    """Build @kernel from @tree in @build_dir; returns the Image. Incremental."""
+def build(tree: Path, build_dir: Path, kernel: guests.Kernel, targets: tuple[str, ...] = ("Image",),
+          readable: tuple[Path, ...] = ()) -> Path:
+    """Build @kernel from @tree, which may have symbolic links to @readable, in @build_dir; returns the Image. Incremental."""
     tools = toolroot.get()
     log = build_dir / "build.log"
     with ui.step(f"kernel {kernel.name}: building with {' '.join(settings.llvm())}") as line:
         settings.need_space(build_dir, 1.5, "a kernel build")
-        configure(tree, build_dir, kernel)
-        tools.run([*_kbuild(tree, build_dir), f"-j{settings.jobs()}", *targets], log=log, **_binds(tree),
+        configure(tree, build_dir, kernel, readable)
+        tools.run([*_kbuild(tree, build_dir), f"-j{settings.jobs()}", *targets], log=log, **_binds(tree), readable=readable,
                   failure=Failure(f"the kernel '{kernel.name}' does not build", f"the whole log is {log}",
                                   ui.BUILD_FAILED, detail=""))
         # A changed Kconfig may drop a symbol that an earlier configuration had.
