@@ -48,6 +48,12 @@ def _end(child: subprocess.Popen) -> None:
             signal.signal(signum, handler)
 
 
+def end_all() -> None:
+    """Stop what other threads of this process have started. For the main thread, which gets the signals."""
+    for child in list(_children):
+        _end(child)
+
+
 _prctl = ctypes.CDLL(None).prctl
 
 
