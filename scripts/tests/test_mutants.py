@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mutants of the kernel series: no guard may be overlooked, and none that nobody notices accepted."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kpkeyslib import mutantsites, ui  # noqa: E402
+from kpkeyslib.mutantsites import Site  # noqa: E402
+
+GUARD_H = """\
+#include <linux/types.h>
+
+/*
+ *	guard(kpkeys_hardened_pgtables)();
+ */
+KPKEYS_GUARD_COND(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES,
+		  kpkeys_hardened_pgtables_enabled())
+"""
+
+SETTERS = """\
+#include <linux/kpkeys.h>
+#include <linux/mm.h>
+
+static inline void set_one(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	WRITE_ONCE(*ptep, pte);
+}
+
+static inline int __must_check set_two(pte_t *ptep,
+				       pte_t pte) __must_hold(lock)
+{
+	if (pte_none(pte)) {
+		scoped_guard(kpkeys_hardened_pgtables)
+			WRITE_ONCE(*ptep, pte);
+	}
+	/* not guard(kpkeys_hardened_pgtables)(); */
+	scoped_guard(kpkeys_hardened_pgtables) {
+		WRITE_ONCE(*ptep, pte);
+	}
+	return 0;
+}
+"""
+
+KEYING = """\
+#include <linux/mm.h>
+
+int kpkeys_protect_pgtable(void *table, int nr_pages);
+
+struct page *pagetable_alloc(int order)
+{
+	struct page *page = alloc_pages(order);
+
+	if (page && kpkeys_protect_pgtable(page_address(page),
+					   1 << order))
+		return NULL;
+	kpkeys_unprotect_pgtable(f(page, ','), 2);
+	pr_info("kpkeys_hardened_pgtables: on");
+	update(start, pgprot_pgtable(prot(1, 2)));
+	if (kpkeys_hardened_pgtables_enabled())
+		isb();
+	return page;
+}
+
+#define pgtable_set_fixmap(idx, addr) \\
+	__set_fixmap_offset(idx, addr, pgprot_pgtable(NORMAL))
+#define pte_set_fixmap(addr)	((pte_t *)pgtable_set_fixmap(FIX_PTE, addr))
+"""
+
+
+def rewrite(**files: str) -> tuple[dict[str, str], list[Site]]:
+    """What becomes of files; __ in a name stands for a slash, the last _ for the dot."""
+    return mutantsites.rewrite({"/".join(n.rsplit("_", 1)[0].split("__")) + "." + n.rsplit("_", 1)[1]: t for n, t in files.items()}, check=False)
+
+
+class TestSites(unittest.TestCase):
+    """What is found, and what the sources then look like."""
+
+    def names(self, **files: str) -> list[str]:
+        return [s.name for s in rewrite(**files)[1]]
+
+    def refused(self, *patterns: str, **files: str) -> None:
+        with self.assertRaises(ui.Failure) as caught:
+            rewrite(linux__kpkeys_h=GUARD_H, **files)
+        for pattern in patterns:
+            self.assertRegex(caught.exception.message, pattern)
+        self.assertIn("mutantsites.py", caught.exception.remedy)
+
+    def test_guards(self):
+        changed, sites = rewrite(linux__kpkeys_h=GUARD_H, mm__set_h=SETTERS)
+        self.assertEqual([s.name for s in sites], ["mm/set.h:set_one:guard", "mm/set.h:set_two:guard", "mm/set.h:set_two:guard:2"])
+        self.assertEqual([s.number for s in sites], [1, 2, 3])
+        text = changed["mm/set.h"]
+        self.assertIn("\tguard(kpkeys_mutant_1)();\n", text)
+        self.assertIn("\t\tscoped_guard(kpkeys_mutant_2)\n", text)
+        self.assertIn("\tscoped_guard(kpkeys_mutant_3) {\n", text)
+        self.assertIn("/* not guard(kpkeys_hardened_pgtables)(); */", text)
+        self.assertTrue(text.startswith("#include <linux/kpkeys_mutant.h>\n#include <linux/kpkeys.h>\n"))
+
+    def test_guard_copies(self):
+        """Each site has a guard of its own, after the real one and with its condition."""
+        text = rewrite(linux__kpkeys_h=GUARD_H, mm__set_h=SETTERS)[0]["linux/kpkeys.h"]
+        for number in (1, 2, 3):
+            self.assertIn(f"KPKEYS_GUARD_COND(kpkeys_mutant_{number}, KPKEYS_CTX_PGTABLES, "
+                          f"(kpkeys_hardened_pgtables_enabled()) && !kpkeys_mutant_is({number}))\n", text)
+        self.assertLess(text.index("KPKEYS_GUARD_COND(kpkeys_hardened_pgtables,"), text.index("kpkeys_mutant_1"))
+
+    def test_guard_defined_anew(self):
+        self.refused("defined in a new way: KPKEYS_GUARD_TRY", mm__set_h=SETTERS,
+                     mm__other_h="#include <x.h>\nKPKEYS_GUARD_TRY(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES)\n")
+
+    def test_guard_undefined(self):
+        with self.assertRaisesRegex(ui.Failure, "defined nowhere"):
+            rewrite(mm__set_h=SETTERS)
+
+    def test_calls(self):
+        changed, sites = rewrite(mm__key_c=KEYING)
+        self.assertEqual([s.name.removeprefix("mm/key.c:") for s in sites],
+                         ["pagetable_alloc:kpkeys_protect_pgtable", "pagetable_alloc:kpkeys_unprotect_pgtable",
+                          "pagetable_alloc:pgprot_pgtable", "pagetable_alloc:enabled", "pgtable_set_fixmap:pgprot_pgtable",
+                          "pte_set_fixmap:fixmap"])
+        text = changed["mm/key.c"]
+        for line in ("	if (page && (kpkeys_mutant_is(1) ? 0 : kpkeys_protect_pgtable(page_address(page),\n					   1 << order)))\n",
+                     "	(kpkeys_mutant_is(2) ? (void)0 : kpkeys_unprotect_pgtable(f(page, ','), 2));\n",
+                     "	update(start, (kpkeys_mutant_is(3) ? (prot(1, 2)) : pgprot_pgtable(prot(1, 2))));\n",
+                     "	if ((kpkeys_hardened_pgtables_enabled() && !kpkeys_mutant_is(4)))\n		isb();\n",
+                     "	__set_fixmap_offset(idx, addr, (kpkeys_mutant_is(5) ? (NORMAL) : pgprot_pgtable(NORMAL)))\n",
+                     "((pte_t *)(kpkeys_mutant_is(6) ? set_fixmap_offset((FIX_PTE), (addr)) : pgtable_set_fixmap(FIX_PTE, addr)))\n",
+                     "\nint kpkeys_protect_pgtable(void *table, int nr_pages);\n"):
+            self.assertIn(line, text)
+
+    def test_statement(self):
+        changed, sites = rewrite(mm__a_h="#include <x.h>\nstatic inline void arch_leave_lazy_mmu_mode(void)\n{\n\tif (a)\n\t\tb();\n\telse\n\t\tisb();\n}\n")
+        self.assertEqual([s.name for s in sites], ["mm/a.h:arch_leave_lazy_mmu_mode:isb"])
+        self.assertIn("\telse\n\t\tdo { if (!kpkeys_mutant_is(1)) isb(); } while (0);\n", changed["mm/a.h"])
+
+    def test_unrelated_functions(self):
+        """isb() and the walk count where they are part of the protection."""
+        self.assertEqual(self.names(mm__a_c="#include <x.h>\nvoid f(void)\n{\n\tisb();\n\twalk_kernel_page_table_range_lockless(1);\n}\n"), [])
+
+    def test_preprocessor_and_structures(self):
+        """Neither conditions with braces of their own nor initialisers confuse what function a site is in."""
+        text = ("#include <x.h>\nstatic const struct ops ops = {\n\t.a = b,\n};\n\n#ifdef A\nvoid one(int a)\n#else\nvoid two(long (*a)(int))\n#endif\n{\n"
+                "#ifdef B\n\tif (x) {\n#else\n\tif (y) {\n#endif\n\t\tguard(kpkeys_hardened_pgtables)();\n\t}\n}\n\nint\nthree(void)\n{\n"
+                "\tguard(kpkeys_hardened_pgtables)();\n}\n")
+        self.assertEqual(self.names(linux__kpkeys_h=GUARD_H, mm__a_c=text), ["mm/a.c:two:guard", "mm/a.c:three:guard"])
+
+    def test_checkers(self):
+        """Tests and the scanner are left alone."""
+        self.assertEqual(self.names(mm__tests__x_kunit_c=SETTERS, mm__kpkeys_hardened_pgtables_debug_c=KEYING), [])
+
+    def test_unknown_uses(self):
+        """A guard in a form that cannot be rewritten is an error, not an omission."""
+        function = "#include <x.h>\nvoid f(void)\n{{\n\t{}\n}}\n"
+        for code, word in (("CLASS(kpkeys_hardened_pgtables, g)();", "kpkeys_hardened_pgtables"),
+                           ("scoped_cond_guard(kpkeys_hardened_pgtables, return) {}", "kpkeys_hardened_pgtables"),
+                           ("class_kpkeys_hardened_pgtables_constructor();", "class_kpkeys_hardened_pgtables_constructor"),
+                           ("visit = kpkeys_protect_pgtable;", "kpkeys_protect_pgtable"),
+                           ("kpkeys_protect_pgtables(t, 1);", "kpkeys_protect_pgtables"),
+                           ("my_protect_pgtable(t);", "my_protect_pgtable"),
+                           ("kpkeys_set_context(KPKEYS_CTX_PGTABLES);", "KPKEYS_CTX_PGTABLES")):
+            with self.subTest(code):
+                self.refused(rf"^mm/a\.c:4: {word} in f\(\)", mm__a_c=function.format(code))
+        for text in ("static inline void f(void) { guard(kpkeys_hardened_pgtables)(); }\n",
+                     "static int x = kpkeys_protect_pgtable(1, 2);\n", "#define w(x) do { my_pgprot_pgtable(x); } while (0)\n"):
+            with self.subTest(text):
+                self.refused(r"^mm/a\.c:2: ", mm__a_c="#include <x.h>\n" + text)
+
+    def test_idle_rules(self):
+        """A rule that finds nothing was made for something that is gone, or the series is not applied."""
+        with self.assertRaisesRegex(ui.Failure, "no site for: .*kpkeys_thread_switch"):
+            mutantsites.rewrite({"include/linux/kpkeys.h": GUARD_H, "mm/set.h": SETTERS})
+        with self.assertRaisesRegex(ui.Failure, "no site for: guard"):
+            mutantsites.rewrite({"mm/x.c": "#include <x.h>\n"})
+
+    def test_specials(self):
+        """Code that is no call, in exactly one place."""
+        name = "arch__arm64__kernel__process_c"
+        good = "#include <x.h>\nvoid kpkeys_thread_switch(struct task_struct *next)\n{\n\tcurrent->thread.por_el1 = por;\n}\n"
+        changed, sites = rewrite(**{name: good})
+        self.assertEqual([s.name for s in sites], ["arch/arm64/kernel/process.c:kpkeys_thread_switch:save"])
+        self.assertIn("do { if (!kpkeys_mutant_is(1)) current->thread.por_el1 = por; } while (0);", changed["arch/arm64/kernel/process.c"])
+        for bad in (good.replace("por;", "x;"), good.replace("por;\n", "por;\n\tcurrent->thread.por_el1 = por;\n")):
+            self.refused("places match the rule for save", **{name: bad})
+
+    def test_generated(self):
+        changed, _ = mutantsites.rewrite({"mm/x.c": "#include <x.h>\n", "mm/Makefile": "obj-y := x.o\n"}, check=False)
+        self.assertEqual(changed["mm/Makefile"], "obj-y := x.o\nobj-y += kpkeys_mutant.o\n")
+        self.assertEqual(set(changed), {"mm/Makefile", mutantsites.HEADER, mutantsites.SOURCE})
+
+    def test_built(self):
+        self.assertEqual(mutantsites.built(b"\0kpkeys_mutant_site=3\0GCC\0kpkeys_mutant_site=12\0kpkeys_mutant_site=x\0"), {3, 12})
+
+
+if __name__ == "__main__":
+    unittest.main()
