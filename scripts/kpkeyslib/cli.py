@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
+from . import benchqemu, guests, mutants, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -53,6 +53,12 @@ def _lint_series(args: argparse.Namespace) -> int:
 
 def _series_check(args: argparse.Namespace) -> int:
     return seriescheck.check()
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    if args.list:
+        return mutants.list_mutants()
+    return mutants.mutants(args.mutant or settings.text("MUTANTS").split(), args.sample or settings.sample())
 
 
 def _test(args: argparse.Namespace) -> int:
@@ -122,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
 
     steps = verbs.add_parser("series-check", help="build, boot and check each patch of the kernel series (FROM= and TO= limit it)")
     steps.set_defaults(run=_series_check)
+
+    missing = verbs.add_parser("mutants", help="leave out one guard or keying call of the kernel series at a time: do the tests notice?")
+    missing.add_argument("mutant", nargs="*", help="names, patterns or numbers (default: MUTANTS=, or all)")
+    missing.add_argument("--sample", type=int, default=0, help="only so many, always the same (default: SAMPLE=, or all)")
+    missing.add_argument("--list", action="store_true", help="list the mutants and end")
+    missing.set_defaults(run=_mutants)
 
     tests = verbs.add_parser("test", help=f"run the project's tests, or some groups of them: {' '.join(testing.GROUPS)}")
     tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: all)")

@@ -34,6 +34,11 @@ def _number(name: str, default: int) -> int:
     return int(value)
 
 
+def sample() -> int:
+    """Mutants to run, 0 for all (SAMPLE=)."""
+    return _number("SAMPLE", 8) if text("SAMPLE") else 0
+
+
 def cache() -> Path:
     """What is fetched and built once: tool root, base kernel, QEMU (CACHE=)."""
     return _path("CACHE", PROJECT / ".cache")
@@ -129,8 +134,8 @@ def lock(directory: Path, what: str) -> Iterator[None]:
 
 
 # All that is ever made in the output directory and in the cache.
-OURS = re.compile(r"linux|log|qemu|verify|guests?|results|selftests|userland|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|\.lock|"
-                  r"\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|userland|linux|qemu)-\S+")
+OURS = re.compile(r"linux|log|qemu|verify|guests?|mutants|results|selftests|userland|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|"
+                  r"\.lock|\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|userland|linux|qemu)-\S+")
 
 
 def refuse_strangers(directory: Path) -> None:

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kpkeyslib import mutantsites, ui  # noqa: E402
+from kpkeyslib import guests, kunit, mutants, mutantsites, ui  # noqa: E402
+from kpkeyslib.mutants import Control, Mutant  # noqa: E402
 from kpkeyslib.mutantsites import Site  # noqa: E402
+from support import ProjectTest  # noqa: E402
 
 GUARD_H = """\
 #include <linux/types.h>
@@ -195,6 +200,182 @@ class TestSites(unittest.TestCase):
 
     def test_built(self):
         self.assertEqual(mutantsites.built(b"\0kpkeys_mutant_site=3\0GCC\0kpkeys_mutant_site=12\0kpkeys_mutant_site=x\0"), {3, 12})
+
+
+class TestCopy(unittest.TestCase):
+    """The copy of the source tree."""
+
+    def setUp(self):
+        top = tempfile.TemporaryDirectory()
+        self.addCleanup(top.cleanup)
+        self.tree, self.copy = Path(top.name) / "tree", Path(top.name) / "copy"
+        for name in ("a.c", "d/b.c", "d/e/c.h"):
+            (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.tree / name).write_text(name)
+
+    def contents(self) -> dict[str, str]:
+        return {str(p.relative_to(self.copy)): p.read_text() for p in self.copy.rglob("*") if p.is_file()}
+
+    def test_copy(self):
+        mutants.copy(self.tree, {"d/b.c": "B", "d/new.c": "N"}, self.copy)
+        self.assertEqual(self.contents(), {"a.c": "a.c", "d/b.c": "B", "d/new.c": "N", "d/e/c.h": "d/e/c.h"})
+        self.assertEqual((self.tree / "d/b.c").read_text(), "d/b.c")
+        self.assertFalse((self.copy / "d/b.c").is_symlink())
+
+    def test_again(self):
+        """Nothing is touched that need not be; what is gone goes; what had sites keeps a new time stamp."""
+        mutants.copy(self.tree, {"d/b.c": "B", "d/new.c": "N"}, self.copy)
+        os.utime(self.copy / "d/b.c", (1, 1))
+        mutants.copy(self.tree, {"d/b.c": "B"}, self.copy)
+        self.assertEqual((self.copy / "d/b.c").stat().st_mtime, 1)
+        self.assertFalse((self.copy / "d/new.c").exists())
+        (self.tree / "a.c").unlink()
+        mutants.copy(self.tree, {}, self.copy)
+        self.assertEqual(self.contents(), {"d/b.c": "d/b.c", "d/e/c.h": "d/e/c.h"})
+        self.assertFalse((self.copy / "d/b.c").is_symlink())
+        self.assertGreater((self.copy / "d/b.c").stat().st_mtime, 1)
+
+
+def boot(*lines: str, timed_out: bool = False, hits: int | None = None, tail: str = "", number: int = 7, **cases: str) -> kunit.Boot:
+    """A run with the cases toy.NAME=STATUS of kunit.py's JSON."""
+    console = "Booting\n" + ("KTAP version 1\n1..1\n" if cases else "") + "".join(line + "\n" for line in lines) + tail
+    if hits is not None:
+        console += f"[ 1.0] kpkeys_mutant {number}: hits={hits}\n"
+    data = {"test_cases": [], "sub_groups": [{"name": "toy", "sub_groups": [], "test_cases": [{"name": n, "status": s} for n, s in cases.items()]}]}
+    return kunit.Boot(console, data if cases else None, timed_out, 1.5)
+
+
+class TestJudge(unittest.TestCase):
+    """What became of a mutant."""
+
+    control = Control([("toy", "one"), ("toy", "two")], 1.0)
+
+    def judge(self, run: kunit.Boot) -> Mutant:
+        mutant = Mutant(Site(7, "mm/x.c:f:guard"))
+        mutants.judge(mutant, run, self.control)
+        return mutant
+
+    def test_survives(self):
+        mutant = self.judge(boot(one="PASS", two="PASS", three="FAIL", hits=5))
+        self.assertEqual((mutant.killed, mutant.hits, mutant.verdict), ("", 5, "SURVIVED"))
+        self.assertEqual(self.judge(boot(one="PASS", two="PASS", hits=0)).verdict, "SURVIVED (never ran)")
+        self.assertEqual(self.judge(boot(one="PASS", two="PASS", hits=5, number=8)).hits, 0)
+        self.assertEqual(Mutant(Site(1, "x"), built=False).verdict, "SURVIVED (not in this kernel)")
+
+    def test_killed(self):
+        for run, killed in ((boot(one="PASS", two="FAIL"), "toy.two"),
+                            (boot(one="FAIL", two="FAIL"), "toy.one and 1 more"),
+                            (boot(one="PASS", two="ERROR"), "toy.two"),
+                            (boot(one="PASS", two="SKIP"), "toy.two (skipped)"),
+                            (boot(one="PASS"), "toy.two (did not run)"),
+                            (boot(), "no results"),
+                            (boot(timed_out=True), "hang at boot"),
+                            (boot(one="PASS", timed_out=True), "hang in toy.two"),
+                            (boot("Unable to handle kernel access to user memory", timed_out=True), "hang at boot after an oops"),
+                            (boot(one="PASS", two="PASS", timed_out=True), "hang after the suites"),
+                            (boot(tail="[ 0.1] Kernel panic - not syncing: Oops: Fatal exception\n"), "panic at boot: Oops: Fatal exception"),
+                            (boot(one="PASS", tail="Kernel panic - not syncing: x\n"), "panic in toy.two: x"),
+                            (boot(one="FAIL", timed_out=True), "toy.one, then hang in toy.two")):
+            with self.subTest(killed):
+                self.assertEqual(self.judge(run).killed, killed)
+
+    def test_control(self):
+        """A mutant cannot be told from a kernel whose tests fail anyway."""
+        with mock.patch.object(mutants, "SUITES", ("toy",)):
+            control = mutants.control_of(boot(one="PASS", two="SKIP"))
+            self.assertEqual((control.passed, control.limit), ([("toy", "one")], 30))
+            for bad in (boot(one="PASS", two="FAIL"), boot(one="SKIP"), boot(), boot(one="PASS", timed_out=True),
+                        boot(one="PASS", tail="Kernel panic - not syncing: x\n")):
+                with self.assertRaisesRegex(ui.Failure, "without a mutant the tests do not pass"):
+                    mutants.control_of(bad)
+        with self.assertRaisesRegex(ui.Failure, "no case of kpkeys passed"):
+            mutants.control_of(boot(one="PASS"))
+
+
+class TestVerdict(unittest.TestCase):
+    """No survivor without a reason, no reason without a survivor."""
+
+    sites = [Site(1, "a:f:guard"), Site(2, "b:g:guard"), Site(3, "c:h:guard")]
+
+    def problems(self, reasons: dict[str, str], killed: dict[str, str], ran: int = 3) -> list[str]:
+        found = [Mutant(s, killed=killed.get(s.name, "")) for s in self.sites[:ran]]
+        return mutants.verdict(found, self.sites, reasons)
+
+    def test_right(self):
+        self.assertEqual(self.problems({"b:g:guard": "why"}, {"a:f:guard": "x", "c:h:guard": "y"}), [])
+
+    def test_no_reason(self):
+        self.assertRegex("\n".join(self.problems({}, {"a:f:guard": "x", "c:h:guard": "y"})), "^b:g:guard: survived, and .* no reason$")
+
+    def test_stale(self):
+        everything = {s.name: "x" for s in self.sites}
+        self.assertRegex("\n".join(self.problems({"b:g:guard": "why"}, everything)), "^b:g:guard: stale reason .* killed by x$")
+        self.assertRegex("\n".join(self.problems({"z:g:guard": "why"}, everything)), "^z:g:guard: stale reason .* no such mutant$")
+
+    def test_sample(self):
+        """What was not run is not judged."""
+        self.assertEqual(self.problems({"c:h:guard": "why"}, {"a:f:guard": "x", "b:g:guard": "x"}, ran=2), [])
+
+    def read(self, text: str) -> dict[str, str]:
+        with tempfile.TemporaryDirectory() as top:
+            path = Path(top) / "survivors.txt"
+            path.write_text(text)
+            return mutants.survivors(path)
+
+    def test_file(self):
+        self.assertEqual(self.read("# comment\n\na:f:guard because\n  of this\nb:g:guard\n  that\n"), {"a:f:guard": "because of this", "b:g:guard": "that"})
+        for bad, message in (("a:f:guard\n", "no reason given for a:f:guard"), ("a x\na y\n", "twice"), ("  x\n", "goes on with no line")):
+            with self.assertRaisesRegex(ui.Failure, message):
+                self.read(bad)
+
+    def test_project_file(self):
+        """The project's own list can be read, and the guests and the kernel are there."""
+        mutants.survivors()
+        self.assertTrue(guests.kernel(mutants.KERNEL).fragments)
+        for name in mutants.GUESTS:
+            self.assertEqual(mutants.guest_of(name).kernel, mutants.KERNEL)
+
+
+class TestChoice(unittest.TestCase):
+    """Which mutants run."""
+
+    sites = [Site(n, f"{f}:set_{n}:guard") for n, f in enumerate(("a.h", "a.h", "b.c", "b.c", "c.c"), 1)]
+
+    def test_names(self):
+        for names, numbers in (((), [1, 2, 3, 4, 5]), (("3", "1"), [1, 3]), (("a.h:set_2:guard",), [2]), (("b.c:*", "3"), [3, 4]), (("*:set_5:*",), [5])):
+            self.assertEqual([s.number for s in mutants.chosen(self.sites, names)], numbers)
+        for name in ("9", "a.h", "nothing:*"):
+            with self.assertRaisesRegex(ui.Failure, f"no mutant '{name}'".replace("*", r"\*")):
+                mutants.chosen(self.sites, [name])
+
+    def test_sample(self):
+        """The same each time, whatever else there is."""
+        first = mutants.chosen(self.sites, (), 3)
+        self.assertEqual(len(first), 3)
+        self.assertEqual(mutants.chosen(list(reversed(self.sites)), (), 3), first)
+        more = mutants.chosen([*self.sites, Site(6, "d.c:new:guard")], (), 3)
+        self.assertGreaterEqual(len(set(first) & set(more)), 2)
+        self.assertEqual(len(mutants.chosen(self.sites, (), 100)), 5)
+        with self.assertRaisesRegex(ui.Failure, "sample of -1"):
+            mutants.chosen(self.sites, (), -1)
+
+
+class TestCommand(ProjectTest):
+    """The command on a kernel without page table hardening."""
+
+    def test_no_series(self):
+        with open(self.project.path / "kunit/guests.ini", "a") as handle:
+            handle.write(f"[kernel {mutants.KERNEL}]\nfragments = toy\n")
+            handle.writelines(f"[guest {name}]\nkernel = 4k\n" for name in mutants.GUESTS if name != "el1" and name not in mutants.VARIANTS)
+        done = self.project.run("mutants")
+        self.assertFails(done, 2, "no site for: guard", "is the series with page table hardening applied")
+        self.assertNothingLeft()
+
+    def test_bad_list(self):
+        path = self.project.path / "kunit/mutants/survivors.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mm/x.c:f:guard\n")
+        self.assertFails(self.project.run("mutants"), 2, "no reason given for mm/x.c:f:guard")
 
 
 if __name__ == "__main__":

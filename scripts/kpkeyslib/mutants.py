@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether the tests notice if one guard or one keying call is missing from the kernel series.
+
+mutantsites.py puts a switch at each site of a copy of the sources. The kernel is built once and
+booted once for each mutant. A mutant is killed if a case that passes without it does not pass,
+or if the guest panics, hangs or gives no results. One that survives all of GUESTS needs a
+reason in kunit/mutants/survivors.txt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import math
+import os
+import queue
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import guests, kernel, kunit, mutantsites, proc, qemu, settings, ui, verify
+from .mutantsites import Site
+from .ui import Failure
+
+KERNEL = "mutants"
+# A mutant that survives in one is tried in the next. Those that guests.ini does not have:
+# a guest of guests.ini, and more of the command line.
+GUESTS = ("el1", "no-lpa2", "rodata-off", "kpti", "vhe", "el1-1cpu")
+VARIANTS = {
+    # Nothing but kpkeys wants the linear map in pages: elsewhere rodata_full hides whether they do
+    "rodata-off": ("el1", "rodata=off"),
+    # The trampoline's page table is used, if only on request
+    "kpti": ("el1", "kpti=on"),
+}
+SURVIVORS = guests.KUNIT / "mutants" / "survivors.txt"
+SUITES = ("kpkeys", "kpkeys_hardened_pgtables")
+OOPS = re.compile(r"Unable to handle kernel |Internal error: Oops")
+HITS = re.compile(r"kpkeys_mutant (\d+): hits=(\d+)")
+# Where sources with sites may be. Everything but other architectures, documents and tools.
+DIRECTORIES = ("arch/arm64", "block", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel", "lib", "mm", "net",
+               "security", "virt")
+
+
+@dataclass
+class Control:
+    """What a guest does without a mutant."""
+
+    passed: list[tuple[str, str]]
+    seconds: float
+
+    @property
+    def limit(self) -> int:
+        """After so many seconds a mutant's guest has hung."""
+        return min(settings.timeout(), max(30, math.ceil(10 * self.seconds)))
+
+
+@dataclass
+class Mutant:
+    """A site, and what became of the kernel without it."""
+
+    site: Site
+    built: bool = True
+    killed: str = ""  # by what; '' if it survived
+    guest: str = ""
+    seconds: float = 0.0
+    hits: int = 0
+    failures: list[str] = field(default_factory=list)
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.killed:
+            return f"killed by {self.killed}"
+        return "SURVIVED" + ("" if self.hits else " (never ran)" if self.built else " (not in this kernel)")
+
+    def summary(self) -> dict:
+        return {"name": self.site.name, "number": self.site.number, "verdict": "killed" if self.killed else "survived",
+                "killed_by": self.killed, "failures": self.failures, "guest": self.guest, "built": self.built, "hits": self.hits,
+                "reason": self.reason, "seconds": round(self.seconds, 1)}
+
+
+def survivors(path: Path | None = None) -> dict[str, str]:
+    """The mutants that may survive, and why. Lines: 'name reason'; what is indented goes on with the line before."""
+    path = path or SURVIVORS
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", "it lists the mutants that may survive, each with a reason") from None
+    found: dict[str, str] = {}
+    name = ""
+    for number, text in enumerate(lines, 1):
+        line = text.strip()
+        if not line or line.startswith("#"):
+            continue
+        if text[0].isspace():
+            if not name:
+                raise Failure(f"{path}:{number}: goes on with no line", "write 'name reason'")
+            found[name] = f"{found[name]} {line}".strip()
+            continue
+        name, _, reason = line.partition(" ")
+        if name in found:
+            raise Failure(f"{path}:{number}: {name} is there twice", "remove one")
+        found[name] = reason.strip()
+    empty = [n for n, reason in found.items() if not reason]
+    if empty:
+        raise Failure(f"{path}: no reason given for {', '.join(empty)}", "write 'name reason'")
+    return found
+
+
+def chosen(sites: Sequence[Site], names: Iterable[str], sample: int = 0) -> list[Site]:
+    """The sites that @names (names, patterns or numbers) stand for, all by default; @sample of them if that is not 0.
+
+    The sample is of those whose names have the lowest SHA-256: the same in each run, from all
+    over the sources, and little changed by a new site.
+    """
+    found = []
+    for name in names:
+        if name.isdigit():
+            hits = [s for s in sites if s.number == int(name)]
+        else:
+            hits = [s for s in sites if s.name == name or fnmatch.fnmatchcase(s.name, name)]
+        if not hits:
+            near = ", ".join([s.name for s in sites if name.strip("*") in s.name][:5])
+            raise Failure(f"there is no mutant '{name}'", f"did you mean {near}?" if near else "'scripts/kpkeys mutants --list' lists them")
+        found += hits
+    if sample < 0:
+        raise Failure(f"a sample of {sample} mutants?", "give a whole number above 0")
+    result = list(set(found)) if found else list(sites)
+    if sample:
+        result = sorted(result, key=lambda s: hashlib.sha256(s.name.encode()).hexdigest())[:sample]
+    return sorted(result, key=lambda s: s.number)
+
+
+def guest_of(name: str) -> guests.Guest:
+    """The guest @name of GUESTS."""
+    base, more = VARIANTS.get(name, (name, ""))
+    guest = guests.guest(base)
+    return dataclasses.replace(guest, name=name, kernel=KERNEL, args=f"{guest.args} {more}".strip())
+
+
+def control_of(boot: kunit.Boot) -> Control:
+    """The control run @boot, which must be good enough to tell a mutant from."""
+    problems = []
+    panic = kunit.PANIC.search(boot.console)
+    statuses = boot.statuses()
+    if panic:
+        problems.append(f"guest panic: {panic[1].strip()}")
+    if boot.timed_out:
+        problems.append("the guest did not end in time")
+    problems += [f"{suite}.{case}: {status}" for (suite, case), status in statuses.items() if status not in ("passed", "skipped")]
+    passed = [key for key, status in statuses.items() if status == "passed"]
+    problems += [f"no case of {suite} passed" for suite in SUITES if suite not in {s for s, _ in passed}]
+    if problems:
+        raise Failure(f"without a mutant the tests do not pass: {problems[0]}", "mend that first", ui.TEST_FAILED, "\n".join(problems))
+    return Control(passed, boot.seconds)
+
+
+def judge(mutant: Mutant, boot: kunit.Boot, control: Control) -> None:
+    """Note in @mutant what @boot came to, held against @control."""
+    mutant.seconds += boot.seconds
+    statuses = boot.statuses()
+    hits = HITS.search(boot.console)
+    if hits and int(hits[1]) == mutant.site.number:
+        mutant.hits = max(mutant.hits, int(hits[2]))
+    lines = kunit.ktap(boot.console)
+    failed = [f"{suite}.{case}" for suite, case in control.passed if statuses.get((suite, case)) in ("failed", "crashed")]
+    missing = [f"{suite}.{case}" for suite, case in control.passed if (suite, case) not in statuses]
+    skipped = [f"{suite}.{case} (skipped)" for suite, case in control.passed if statuses.get((suite, case)) == "skipped"]
+    where = f"in {missing[0]}" if lines and missing else "after the suites" if lines else "at boot"
+    # What has failed before tells more.
+    before = f"{failed[0]}, then " if failed else ""
+    mutant.failures = failed + missing + skipped
+    panic = kunit.PANIC.search(boot.console)
+    if panic:
+        mutant.killed = f"{before}panic {where}: {panic[1].strip()}"
+    elif boot.timed_out:
+        mutant.killed = f"{before}hang {where}" + (" after an oops" if OOPS.search(boot.console) else "")
+    elif not lines:
+        mutant.killed = "no results"
+    elif mutant.failures:
+        first = mutant.failures[0] + (" (did not run)" if not failed and missing else "")
+        mutant.killed = first + (f" and {len(mutant.failures) - 1} more" if len(mutant.failures) > 1 else "")
+
+
+def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str]) -> list[str]:
+    """What is wrong with the outcome: survivors without a reason, and reasons without a survivor. Notes the reasons in @mutants."""
+    known = {s.name for s in sites}
+    problems = []
+    for mutant in mutants:
+        reason = reasons.get(mutant.site.name, "")
+        if not mutant.killed:
+            mutant.reason = reason
+            if not reason:
+                problems.append(f"{mutant.site.name}: survived, and {SURVIVORS.name} gives no reason")
+        elif reason:
+            problems.append(f"{mutant.site.name}: stale reason in {SURVIVORS.name}: it is killed by {mutant.killed}")
+    problems += [f"{name}: stale reason in {SURVIVORS.name}: there is no such mutant" for name in reasons if name not in known]
+    return problems
+
+
+def read_sources(tree: Path) -> dict[str, str]:
+    """The files of @tree that may have sites."""
+    directories = [d for d in DIRECTORIES if (tree / d).is_dir()]
+    said = proc.run(["grep", "-rlE", "--include=*.[ch]", mutantsites.INTERESTING, *directories], cwd=tree, capture=True, check=False)
+    names = {*said.stdout.split(), *(s.file for s in mutantsites.SPECIALS), mutantsites.MAKEFILE}
+    return {name: (tree / name).read_bytes().decode("utf-8", "surrogateescape") for name in sorted(names) if (tree / name).is_file()}
+
+
+def _write(path: Path, text: str) -> None:
+    """@path with @text, untouched if it is that already."""
+    data = text.encode("utf-8", "surrogateescape")
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def copy(tree: Path, changed: dict[str, str], copy_: Path) -> None:
+    """Make @copy_ the source tree @tree with the files @changed.
+
+    All others are symbolic links, and @tree is only read.
+    """
+    wanted = set(changed)
+    source, target = str(tree), str(copy_)
+    for where, directories, files in os.walk(source):
+        # Strings: there are a hundred thousand of them.
+        here = where[len(source) + 1:]
+        inside = f"{here}/" if here else ""
+        directories[:] = [d for d in directories if d != ".git"]
+        links = [d for d in directories if os.path.islink(f"{where}/{d}")]
+        os.makedirs(f"{target}/{here}", exist_ok=True)
+        for name in files + links:
+            relative = inside + name
+            if relative in changed or relative == ".git":
+                continue
+            wanted.add(relative)
+            link = f"{target}/{relative}"
+            try:
+                if os.readlink(link) == f"{where}/{name}":
+                    continue
+                os.unlink(link)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                # It had sites before: as a file it is newer than what was built from it.
+                _write(Path(link), Path(where, name).read_bytes().decode("utf-8", "surrogateescape"))
+                continue
+            os.symlink(f"{where}/{name}", link)
+    for name, text in changed.items():
+        _write(copy_ / name, text)
+    for where, directories, files in os.walk(target):
+        inside = where[len(target) + 1:] + "/" if where != target else ""
+        for name in files + [d for d in directories if os.path.islink(f"{where}/{d}")]:
+            if inside + name not in wanted:
+                os.unlink(f"{where}/{name}")
+
+
+def _directory() -> Path:
+    return settings.out() / "mutants"
+
+
+def prepare(tree: Path) -> tuple[Path, list[Site]]:
+    """The copy of @tree that has a switch at each site, and the sites."""
+    copy_ = _directory() / "src"
+    with ui.step("mutants: a copy of the tree with a switch at each site") as line:
+        changed, sites = mutantsites.rewrite(read_sources(tree))
+        made_of = _directory() / "made-of"
+        if not made_of.exists() or made_of.read_text() != str(tree):
+            # Time stamps of two trees do not compare.
+            for old in (copy_, kernel.build_directory(KERNEL)):
+                shutil.rmtree(old, ignore_errors=True)
+            made_of.unlink(missing_ok=True)
+        copy(tree, changed, copy_)
+        made_of.write_text(str(tree))
+        _write(_directory() / "sites.txt", "".join(f"{s.number} {s.name}\n" for s in sites))
+        line.detail = f"{len(sites)} sites in {len({s.file for s in sites})} files"
+    return copy_, sites
+
+
+def _built(build: Path) -> set[int]:
+    for name in ("vmlinux", "vmlinux.unstripped"):
+        path = build / name
+        found = mutantsites.built(path.read_bytes()) if path.exists() else set()
+        if found:
+            return found
+    raise Failure(f"{build / 'vmlinux'} names no mutants", "has the linker dropped .comment?")
+
+
+class _Runner:
+    """Boots mutants, several at a time."""
+
+    def __init__(self, image: Path, tree: Path, machine: qemu.Qemu):
+        self.tree = tree
+        self.machine = machine
+        self.jobs = settings.jobs()
+        self.builds: queue.Queue[Path] = queue.Queue()
+        for number in range(self.jobs):
+            # kunit.py writes its log where the image is.
+            build = _directory() / "boot" / str(number)
+            link = build / kernel.IMAGE
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(image)
+            self.builds.put(build)
+
+    def boot(self, name: str, number: int, limit: int, results: str = "") -> kunit.Boot:
+        """Boot the guest @name without the site @number, 0 for none. What it leaves is in @results."""
+        guest = guest_of(name)
+        # Some mutants die before there is a console.
+        guest = dataclasses.replace(guest, args=f"{guest.args} earlycon kpkeys_mutant={number}".strip())
+        build = self.builds.get()
+        directory = _directory() / "runs" / (results or f"{number}-{name}")
+        try:
+            shutil.rmtree(directory, ignore_errors=True)
+            return kunit.boot(guest, self.tree, build, self.machine, directory, directory / "kunit.py.log", limit)
+        finally:
+            self.builds.put(build)
+
+    def control(self, name: str) -> Control:
+        with ui.step(f"guest {name}: without a mutant") as line:
+            control = control_of(self.boot(name, 0, settings.timeout()))
+            line.detail = f"{len(control.passed)} passed"
+        return control
+
+    def mutant(self, mutant: Mutant, name: str, control: Control) -> Mutant:
+        boot = self.boot(name, mutant.site.number, control.limit)
+        if boot.timed_out and not kunit.PANIC.search(boot.console) and not OOPS.search(boot.console):
+            # On a busy machine all guests are slow: what the control takes now tells how long to wait.
+            mutant.seconds += boot.seconds
+            again = self.boot(name, 0, 10 * settings.timeout(), f"{mutant.site.number}-{name}-control")
+            boot = self.boot(name, mutant.site.number, max(2 * control.limit, math.ceil(10 * again.seconds)))
+        mutant.guest = name
+        judge(mutant, boot, control)
+        return mutant
+
+    def all(self, mutants: list[Mutant], name: str, control: Control, done: Callable[[Mutant], None]) -> None:
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            for future in as_completed([pool.submit(self.mutant, m, name, control) for m in mutants]):
+                done(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            proc.end_all()
+            raise
+        finally:
+            pool.shutdown()
+
+
+@dataclass
+class Report:
+    """All that a run came to."""
+
+    mutants: list[Mutant]
+    sites: list[Site]
+    problems: list[str]
+
+    @property
+    def failed(self) -> int:
+        return len(self.problems)
+
+    @property
+    def passed(self) -> int:
+        bad = {p.split(": ")[0] for p in self.problems}
+        return sum(m.site.name not in bad for m in self.mutants)
+
+
+def run(names: Iterable[str] = (), sample: int = 0) -> Report:
+    """Boot the mutants that @names stand for, or @sample of them, and leave summary.json in out/mutants."""
+    start = time.monotonic()
+    reasons = survivors()
+    for name in GUESTS:
+        guest_of(name)
+    guests.kernel(KERNEL)
+    settings.timeout(), settings.jobs(), qemu.users()
+    with settings.lock(settings.out(), "the output directory"):
+        _directory().mkdir(parents=True, exist_ok=True)
+        # Of an earlier run.
+        (_directory() / "summary.json").unlink(missing_ok=True)
+        machine, what = verify.prepare()
+        tree, sites = prepare(what.tree)
+        picked = chosen(sites, names, sample)
+        build = kernel.build_directory(KERNEL)
+        image = kernel.build(tree, build, guests.kernel(KERNEL), readable=(what.tree,))
+        code = _built(build)
+        mutants = [Mutant(site, site.number in code) for site in picked]
+        shutil.rmtree(_directory() / "runs", ignore_errors=True)
+        runner = _Runner(image, what.tree, machine)
+        for name in GUESTS:
+            left = [m for m in mutants if m.built and not m.killed]
+            if not left:
+                break
+            control = runner.control(name)
+            count = 0
+
+            def show(mutant: Mutant) -> None:
+                nonlocal count
+                count += 1
+                print(f"{time.strftime('%H:%M:%S')}  guest {name}: {count}/{len(left)} {mutant.site.name}: {mutant.verdict}", flush=True)
+
+            runner.all(left, name, control, show)
+        problems = verdict(mutants, sites, reasons)
+        report = Report(mutants, sites, problems)
+        summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,
+                   "passed": report.passed, "failed": report.failed, "sites": len(sites),
+                   "killed": sum(bool(m.killed) for m in mutants), "survived": sum(not m.killed for m in mutants),
+                   "problems": problems, "mutants": [m.summary() for m in mutants], "series": what.series, "base": what.base,
+                   "qemu": machine.version, "seconds": round(time.monotonic() - start, 1)}
+        _write(_directory() / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return report
+
+
+def mutants(names: list[str], sample: int) -> int:
+    """Run the mutants, print what became of them; 0 if each survivor has a reason and no reason is stale."""
+    start = time.monotonic()
+    report = run(names, sample)
+    rows = [["number", "mutant", "verdict", "guest", "seconds"]]
+    rows += [[str(m.site.number), m.site.name, m.verdict, m.guest, f"{m.seconds:.1f}"] for m in report.mutants]
+    print()
+    print(ui.table(rows, {0, 4}))
+    print()
+    for mutant in report.mutants:
+        if mutant.reason:
+            print(f"survivor: {mutant.site.name}: {mutant.reason}")
+    for problem in report.problems:
+        print(f"{ui.bad('problem:')} {problem}")
+    killed = sum(bool(m.killed) for m in report.mutants)
+    print(f"\n{len(report.mutants)} of {len(report.sites)} mutants, {killed} killed, {len(report.mutants) - killed} survived; "
+          f"{ui.seconds(time.monotonic() - start)}; consoles: {_directory() / 'runs'}")
+    print(f"{report.passed} passed, {report.failed} failed")
+    return ui.TEST_FAILED if report.problems else ui.PASS
+
+
+def list_mutants() -> int:
+    """Print the sites of this run's tree."""
+    with settings.lock(settings.out(), "the output directory"):
+        sites = mutantsites.rewrite(read_sources(verify.subject().tree))[1]
+    for site in sites:
+        print(f"{site.number:3} {site.name}")
+    return ui.PASS
