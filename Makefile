@@ -35,7 +35,7 @@ series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FRO
 	@$(KPKEYS) series-check
 
 ##@ Test
-.PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost
+.PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
@@ -44,12 +44,16 @@ test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
 	@$(KPKEYS) test selftests
-test-userland: ## Debian and selftests/mm on hardened page tables, held against unprotected ones
+test-userland: ## Debian and selftests/mm, hardened and not (not in CI yet)
 	@$(KPKEYS) test userland
 test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
 	@$(KPKEYS) test zero-cost
+test-mutants: ## some of the mutants below, always the same (SAMPLE=8)
+	@$(KPKEYS) test mutants
+mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)
+	@$(KPKEYS) mutants
 
 ##@ Pieces
 .PHONY: tools qemu bench-qemu clean distclean
@@ -69,6 +73,7 @@ distclean: ## remove out/ and .cache/; work/ stays
 #? TREE=dir      build this work tree just as it stands, e.g. TREE=work/linux
 #? WORKTREE=dir  where 'make load' puts the series (work/linux); SERIES=qemu for the other one
 #? FROM=n TO=m   patches of 'make series-check'
+#? MUTANTS=...   names, patterns or numbers of mutants (all); SAMPLE=n for only n of them
 #? QEMU=program  your own qemu-system-aarch64
 #? GUEST=name    guest of 'make verify' (default el1; scripts/kpkeys guests --list)
 #? CONFIG=file   one more configuration fragment
