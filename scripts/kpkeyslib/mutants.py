@@ -18,6 +18,7 @@ import os
 import queue
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -301,6 +302,7 @@ class _Runner:
         self.tree = tree
         self.machine = machine
         self.jobs = settings.jobs()
+        self.stopped = threading.Event()
         self.builds: queue.Queue[Path] = queue.Queue()
         for number in range(self.jobs):
             # kunit.py writes its log where the image is.
@@ -316,8 +318,10 @@ class _Runner:
         guest = guest_of(name)
         # Some mutants die before there is a console.
         guest = dataclasses.replace(guest, args=f"{guest.args} earlycon kpkeys_mutant={number}".strip())
-        build = self.builds.get()
+        if self.stopped.is_set():
+            raise Failure("interrupted")
         directory = _directory() / "runs" / (results or f"{number}-{name}")
+        build = self.builds.get()
         try:
             shutil.rmtree(directory, ignore_errors=True)
             return kunit.boot(guest, self.tree, build, self.machine, directory, directory / "kunit.py.log", limit)
@@ -341,14 +345,19 @@ class _Runner:
         judge(mutant, boot, control)
         return mutant
 
-    def all(self, mutants: list[Mutant], name: str, control: Control, done: Callable[[Mutant], None]) -> None:
+    def boot_all(self, mutants: list[Mutant], name: str, control: Control, done: Callable[[Mutant], None]) -> None:
         pool = ThreadPoolExecutor(self.jobs)
+        futures = [pool.submit(self.mutant, m, name, control) for m in mutants]
         try:
-            for future in as_completed([pool.submit(self.mutant, m, name, control) for m in mutants]):
+            for future in as_completed(futures):
                 done(future.result())
         except BaseException:
+            self.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            proc.end_all()
+            while not all(f.done() for f in futures):
+                # A guest may just be starting.
+                proc.end_all()
+                time.sleep(0.1)
             raise
         finally:
             pool.shutdown()
@@ -405,7 +414,7 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
                 count += 1
                 print(f"{time.strftime('%H:%M:%S')}  guest {name}: {count}/{len(left)} {mutant.site.name}: {mutant.verdict}", flush=True)
 
-            runner.all(left, name, control, show)
+            runner.boot_all(left, name, control, show)
         problems = verdict(mutants, sites, reasons)
         report = Report(mutants, sites, problems)
         summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,

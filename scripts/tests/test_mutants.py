@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -290,6 +292,49 @@ class TestJudge(unittest.TestCase):
                     mutants.control_of(bad)
         with self.assertRaisesRegex(ui.Failure, "no case of kpkeys passed"):
             mutants.control_of(boot(one="PASS"))
+
+
+class TestRunner(unittest.TestCase):
+    """Several guests at a time."""
+
+    def runner(self, boots) -> mutants._Runner:
+        top = tempfile.TemporaryDirectory()
+        self.addCleanup(top.cleanup)
+        for patch in (mock.patch.dict("os.environ", O=top.name, J="2"), mock.patch.object(kunit, "boot", side_effect=boots)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        return mutants._Runner(Path(top.name) / "Image", Path(top.name), None)
+
+    def test_busy_machine(self):
+        """A time-out counts once the guest had ten times what the control takes now."""
+        limits = []
+
+        def boots(guest, tree, build, machine, results, log, limit):
+            limits.append(limit)
+            if "kpkeys_mutant=0" in guest.args:
+                return dataclasses.replace(boot(one="PASS", two="PASS"), seconds=40.0)
+            return boot(one="PASS", timed_out=True) if limit < 400 else boot(one="PASS", two="PASS", hits=3)
+
+        mutant = Mutant(Site(7, "mm/x.c:f:guard"))
+        self.runner(boots).mutant(mutant, "el1", TestJudge.control)
+        self.assertEqual((mutant.verdict, limits), ("SURVIVED", [30, 1200, 400]))
+
+    def test_interrupted(self):
+        """All guests end, and no other one starts."""
+        ended = threading.Event()
+        started = []
+
+        def boots(guest, *_):
+            started.append(guest.args)
+            if len(started) == 2:
+                raise KeyboardInterrupt
+            ended.wait(10)
+            return boot(timed_out=True)
+
+        runner = self.runner(boots)
+        with mock.patch.object(mutants.proc, "end_all", side_effect=ended.set), self.assertRaises((KeyboardInterrupt, ui.Failure)):
+            runner.boot_all([Mutant(Site(n, f"mm/x.c:f{n}:guard")) for n in range(1, 9)], "el1", TestJudge.control, lambda m: None)
+        self.assertLess(len(started), 8)
 
 
 class TestVerdict(unittest.TestCase):
