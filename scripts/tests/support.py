@@ -8,6 +8,7 @@ The tool root is entered as always; its /usr is that of the real tool root, or o
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import os
@@ -230,7 +231,8 @@ def _template() -> Path:
     """The toy project, made once for all tests."""
     top = Path(tempfile.mkdtemp(prefix="kpkeys-template-"))
     top.chmod(0o755)
-    unittest.addModuleCleanup(shutil.rmtree, top, ignore_errors=True)
+    # Not when the first module ends that uses it: there are others.
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
     project = top / "project"
     for name in ("scripts", "kunit", "configs", "Makefile"):
         if (PROJECT / name).is_dir():
