@@ -50,7 +50,7 @@ test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
 	@$(KPKEYS) test zero-cost
-test-mutants: ## some of the mutants below, always the same (SAMPLE=8)
+test-mutants: ## some of the mutants below, always the same (SAMPLE=8; not in CI yet)
 	@$(KPKEYS) test mutants
 mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)
 	@$(KPKEYS) mutants

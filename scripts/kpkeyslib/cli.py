@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     missing.set_defaults(run=_mutants)
 
     tests = verbs.add_parser("test", help=f"run the project's tests, or some groups of them: {' '.join(testing.GROUPS)}")
-    tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: all)")
+    tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: those of CI)")
     tests.set_defaults(run=_test)
 
     debian = verbs.add_parser("userland", help="Debian's user land and selftests/mm on hardened page tables, and on others")
