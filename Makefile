@@ -45,11 +45,11 @@ test-guests: ## KUnit in every guest
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
 	@$(KPKEYS) test selftests
 test-userland: ## Debian and selftests/mm, hardened and not (not in CI yet)
-	@$(KPKEYS) test userland
+	@$(KPKEYS) userland
 test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
-	@$(KPKEYS) test zero-cost
+	@$(KPKEYS) zero-cost
 test-mutants: ## some of the mutants below, always the same (SAMPLE=8; not in CI yet)
 	@$(KPKEYS) test mutants
 mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)
