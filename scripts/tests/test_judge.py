@@ -257,7 +257,7 @@ class TestKtap(unittest.TestCase):
             with self.subTest(guest.name):
                 self.assertTrue(guests.kernel(guest.kernel).fragments)
                 wanted = guests.expected(guest.expect)
-                self.assertEqual(any(not w.skip for w in wanted), guest.poe)
+                self.assertEqual(any(not w.skip for w in wanted if w.suite.startswith("kpkeys")), guest.poe)
 
 
 if __name__ == "__main__":
