@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import ui
@@ -57,9 +58,23 @@ def end_all() -> None:
 _prctl = ctypes.CDLL(None).prctl
 
 
-def _die_with_us() -> None:
-    """In a new child: PR_SET_PDEATHSIG, so that it ends even if this process is killed outright."""
-    _prctl(1, signal.SIGTERM)
+@contextlib.contextmanager
+def starting() -> Iterator[Callable[[], None]]:
+    """Hold signals back while a child is started, with the preexec_fn that is yielded.
+
+    Around a fork Python runs code of other modules, and drops an exception that comes up there: Ctrl-C would be lost.
+    The child gets PR_SET_PDEATHSIG, so that it ends even if this process is killed outright.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+    def in_child() -> None:
+        _prctl(1, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    try:
+        yield in_child
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def tail(path: Path, lines: int = 20) -> str:
@@ -97,14 +112,19 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] 
         out = subprocess.PIPE if verbose else handle
     err = subprocess.PIPE if capture else subprocess.STDOUT if out is not None else None
     try:
-        child = subprocess.Popen([str(a) for a in argv], cwd=cwd, env=env, stdin=stdin, stdout=out,
-                                 stderr=err, start_new_session=True, preexec_fn=_die_with_us)
+        with starting() as in_child:
+            child = subprocess.Popen([str(a) for a in argv], cwd=cwd, env=env, stdin=stdin, stdout=out,
+                                     stderr=err, start_new_session=True, preexec_fn=in_child)
+            _children.add(child)
     except OSError as error:
         if handle:
             handle.close()
         raise ui.Failure(f"cannot run {argv[0]}: {error.strerror}",
                          f"install {argv[0]}, or check PATH") from None
-    _children.add(child)
+    except KeyboardInterrupt:
+        # It came meanwhile, and waited.
+        end_all()
+        raise
     try:
         if capture:
             text_out, text_err = child.communicate(timeout=timeout)

@@ -209,8 +209,9 @@ def _import(archive: Path, repo: Path, base: Base, origin: str) -> int:
     message = f"{base.name} {base.release}\n\nImported from {origin}.\n".encode()
     who = b"kpkeys <kpkeys@localhost> %d +0000\n" % EPOCH
     errors = tempfile.TemporaryFile()
-    child = subprocess.Popen([*git, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE, start_new_session=True,
-                             stderr=errors, preexec_fn=proc._die_with_us)
+    with proc.starting() as in_child:
+        child = subprocess.Popen([*git, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE, start_new_session=True,
+                                 stderr=errors, preexec_fn=in_child)
     pipe: BinaryIO = child.stdin
     count, release = 0, ""
     try:

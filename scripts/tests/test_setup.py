@@ -20,13 +20,14 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import support  # noqa: E402
 from support import ProjectTest, git, no_network, private_mounts, processes, snapshot, wait_for, write  # noqa: E402
 
-from kpkeyslib import ui  # noqa: E402
+from kpkeyslib import proc, ui  # noqa: E402
 
 
 class TestVerdict(ProjectTest):
@@ -930,6 +931,34 @@ class TestInterrupted(ProjectTest):
         child.communicate()
         self.assertPasses(self.project.run("verify"))
         self.assertEqual(self.project.unfinished(), [])
+
+
+class TestStarting(unittest.TestCase):
+    """A signal that comes while a child is started is neither lost nor leaves the child behind."""
+
+    def test_not_lost(self):
+        with self.assertRaises(KeyboardInterrupt):
+            with proc.starting():
+                os.kill(os.getpid(), signal.SIGINT)
+                held = True
+        self.assertTrue(held)
+
+    def test_child_ends(self):
+        real = subprocess.Popen
+        started = []
+
+        def popen(*args, **options):
+            started.append(real(*args, **options))
+            os.kill(os.getpid(), signal.SIGINT)
+            return started[0]
+
+        with mock.patch.object(subprocess, "Popen", popen), self.assertRaises(KeyboardInterrupt):
+            proc.run(["sleep", "60"])
+        self.assertEqual(started[0].poll(), -signal.SIGTERM)
+
+    def test_child_gets_signals(self):
+        done = proc.run(["sh", "-c", "kill -INT $$; echo still here"], capture=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (-signal.SIGINT, ""))
 
 
 class TestClean(ProjectTest):
