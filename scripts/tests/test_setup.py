@@ -1228,6 +1228,10 @@ class TestOrdinaryUser(ProjectTest):
         """The tool root is made, its compiler runs, and plain rm removes the cache."""
         project = self.project
         (project.top / "home").mkdir()
+        # Who makes it is the point, not how much of it there is.
+        packages = project.path / "scripts" / "toolroot.packages"
+        self.assertIn("clang-22\n", packages.read_text())
+        packages.write_text("ca-certificates\nclang-22\n")
         user = self.as_user()
         if user:
             subprocess.run(["chown", "-R", f"{self.USER}:{self.USER}", project.path, project.top / "home"], check=True)
