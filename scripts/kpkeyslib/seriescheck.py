@@ -142,7 +142,10 @@ class Check:
         self.builds = _builds(guests.kernel(self.guest.kernel))
         self.src = _out() / "src"
         self.at = ""
+        # The commit that each build directory has been built from, as far as this run knows.
+        self.built: dict[str, str] = {}
         self.machine = qemu.get()
+        self.versions = self.compilers()
 
     def git(self, *args) -> str:
         return series._git(self.src, *args)
@@ -165,14 +168,20 @@ class Check:
     def key(self, step: Step) -> str:
         """Names all that the result of @step depends on."""
         content = self.git("rev-parse", f"{step.before}^{{tree}}", f"{step.commit}^{{tree}}")
-        return settings.digest(RECIPE, content, step.patch, self.tools.name, str(self.guest), self.machine.version,
-                               str(step.number == len(self.stored.patches)), guests.KUNIT / "guests.ini",
+        return settings.digest(RECIPE, content, step.patch, self.versions, str(self.guest), self.machine.version,
+                               str(step.number == len(self.stored.patches)),
                                *(p for b in self.builds for p in (" ".join(b.arguments), *b.fragments)))
 
     def checkout(self, commit: str) -> None:
         if self.at != commit:
             self.git("checkout", "-q", "-f", "--detach", commit)
             self.at = commit
+
+    def compilers(self) -> str:
+        """The versions of what compiles: other packages of the tool root do not matter to a result."""
+        programs = dict.fromkeys(a.removeprefix("CC=ccache ") for b in self.builds for a in b.arguments if a.startswith("CC="))
+        script = "for program in \"$@\"; do \"$program\" --version || exit; done"
+        return self.tools.run(["sh", "-c", script, "sh", *programs], capture=True).stdout
 
     # One build
 
@@ -280,13 +289,15 @@ class Check:
                    if f.endswith((".c", ".h"))]
         self.checkout(step.before)
         for build in self.builds:
-            # Usually this compiles nothing: the directory is where the step before left it.
-            self.build(build)
+            # Usually the directory is where the step before left it.
+            if self.built.get(build.name) != step.before:
+                self.build(build)
         before = self.kernel_doc(step.before, touched)
         self.checkout(step.commit)
         last = step.number == len(self.stored.patches)
         for build in self.builds:
             outcome[build.name] = self.build(build, strict=last)
+            self.built[build.name] = step.commit if outcome[build.name].get("built") else ""
         if outcome["clang"].get("built"):
             outcome["boot"] = self.boot(step)
         outcome["checkpatch"] = self.checkpatch(step)
@@ -304,6 +315,7 @@ class Check:
                     raise Failure(f"the base does not build with {build.name}: {(done['problems'] or ['?'])[0]}",
                                   f"the whole log is {build.directory / 'build.log'}", ui.BUILD_FAILED)
                 line.detail = f"{done['compiled']} files compiled"
+            self.built[build.name] = step.commit
 
     def run(self) -> int:
         start = time.monotonic()
