@@ -587,7 +587,7 @@ def run_with_power_off(guest: Guest, resume: str = "/dev/vda") -> "Report":
             guest = replace(guest, append=[f"resume={resume}", *guest.append])
 
 
-def run_with_saves(guest: Guest, cycles: int, *, pause: float = 1.0, ready: str = r"# progress second=2 ",
+def run_with_saves(guest: Guest, cycles: int, *, pause: float = 1.4, ready: str = r"# progress second=2 ",
                    alive: str = r"# progress second=", patience: float = 60,
                    tamper: Callable[[Path], None] | None = None) -> "Report":
     """Run @guest, and move it @cycles times to a new QEMU process while its test is at work.
@@ -687,7 +687,8 @@ def unnoticed_loss(guest: Guest, value: int = 0) -> str:
     With @value 0, the reset value, a thread cannot go on at all. With all keys open (0x77777777) it can, and only a
     test that compares notices.
     """
-    report = run_with_saves(guest, 1, tamper=forget_register(POR_EL0, value))
+    # Where a CPU runs something else at that moment it has nothing to lose, hence more than one.
+    report = run_with_saves(guest, 3, tamper=forget_register(POR_EL0, value))
     result = report.tests.get("por_stress")
     if report.outcome not in (Outcome.COMPLETE, Outcome.FAILED) or result is None:
         return f"the guest did not get that far: {report.outcome}: {report.detail}"

@@ -553,7 +553,7 @@ class LiveTest(unittest.TestCase):
 
     def test_loss_of_a_register_is_noticed(self):
         for value in (0, 0x77777777):
-            guest = self.guest(tests=["por_stress"])
+            guest = self.guest(tests=["por_stress"], append=["POR_STRESS_SECONDS=20"])
             self.assertEqual(selftests.unnoticed_loss(guest, value), "")
 
     def test_no_output(self):
