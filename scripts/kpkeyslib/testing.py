@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,31 +47,48 @@ class Outcome:
 
 
 def _unittest(directory: str, only: str = "", **environment: str) -> Outcome:
-    """Run the unittest modules of scripts/tests/@directory, or just @only, in a process of their own."""
+    """Run the unittest modules of scripts/tests/@directory side by side, or just @only, each in a process of its own."""
     where = settings.PROJECT / "scripts" / "tests" / directory
-    name = f"tests-{only or directory or 'scripts'}"
+    modules = [only] if only else sorted((p.stem for p in where.glob("test_*.py")), key=lambda m: -(where / f"{m}.py").stat().st_size)
+    # Settings of this run are not those of the commands under test.
+    env = {k: v for k, v in os.environ.items() if k not in ("V", "O", "KERNEL", "BASE", "TREE", "GUEST", "CONFIG", "MUTANTS", "SAMPLE")}
+    env.update(PYTHONDONTWRITEBYTECODE="1", KPKEYS_TEST_OUT=str(settings.out()), CACHE=str(settings.cache()))
+    env.update(environment)
+    total = Outcome()
+    if not modules:
+        return Outcome(failed=1, failures=[f"{where}: there is no test"])
+    with ui.step(f"tests-{only or directory or 'scripts'}: Python unit tests") as line:
+        pool = ThreadPoolExecutor(settings.jobs())
+        try:
+            for outcome in pool.map(lambda module: _unittest_module(module, where, env), modules):
+                total += outcome
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            proc.end_all()
+            raise
+        pool.shutdown()
+        line.detail = f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped"
+    return total
+
+
+def _unittest_module(module: str, where: Path, env: dict[str, str]) -> Outcome:
+    """Run @module of the directory @where."""
+    name = f"tests-{module.removeprefix('test_')}"
     log = settings.out() / "log" / f"{name}.log"
-    with ui.step(f"{name}: Python unit tests") as line:
-        # Settings of this run are not those of the commands under test.
-        env = {k: v for k, v in os.environ.items() if k not in ("V", "O", "KERNEL", "BASE", "TREE", "GUEST", "CONFIG", "MUTANTS", "SAMPLE")}
-        env.update(PYTHONDONTWRITEBYTECODE="1", KPKEYS_TEST_OUT=str(settings.out()), CACHE=str(settings.cache()))
-        env.update(environment)
-        what = ["-v", only] if only else ["discover", "-v", "-s", str(where), "-t", str(where)]
-        proc.run([sys.executable, "-m", "unittest", *what], env=env, log=log, check=False, cwd=where)
-        text = log.read_text(errors="replace")
-        ran = re.search(r"^Ran (\d+) tests? in", text, re.M)
-        verdict = re.search(r"^(OK|FAILED)(?: \((.*)\))?$", text, re.M)
-        if not ran or not verdict or not int(ran[1]):
-            return Outcome(failed=1, failures=[f"{name}: no test ran; see {log}"])
-        counts = dict(part.split("=") for part in (verdict[2] or "").split(", ") if "=" in part)
-        bad = sum(int(counts.get(k, 0)) for k in ("failures", "errors", "unexpected successes"))
-        skips = [f"{name}: {test}: {reason}" for test, reason in
-                 re.findall(r"""^(.*) \.\.\. skipped ['"](.*)['"]$""", text, re.M)]
-        skipped = int(counts.get("skipped", 0))
-        failures = [f"{name}: {kind.lower()}: {test}" for kind, test in re.findall(r"^(FAIL|ERROR): (.*)$", text, re.M)]
-        # A failing set-up of a class counts as an error without having run a test.
-        passed = max(0, int(ran[1]) - bad - skipped)
-        line.detail = f"{passed} passed, {bad} failed, {skipped} skipped"
+    proc.run([sys.executable, "-m", "unittest", "-v", module], env=env, log=log, check=False, cwd=where)
+    text = log.read_text(errors="replace")
+    ran = re.search(r"^Ran (\d+) tests? in", text, re.M)
+    verdict = re.search(r"^(OK|FAILED)(?: \((.*)\))?$", text, re.M)
+    if not ran or not verdict or not int(ran[1]):
+        return Outcome(failed=1, failures=[f"{name}: no test ran; see {log}"])
+    counts = dict(part.split("=") for part in (verdict[2] or "").split(", ") if "=" in part)
+    bad = sum(int(counts.get(k, 0)) for k in ("failures", "errors", "unexpected successes"))
+    skips = [f"{name}: {test}: {reason}" for test, reason in
+             re.findall(r"""^(.*) \.\.\. skipped ['"](.*)['"]$""", text, re.M)]
+    skipped = int(counts.get("skipped", 0))
+    failures = [f"{name}: {kind.lower()}: {test}" for kind, test in re.findall(r"^(FAIL|ERROR): (.*)$", text, re.M)]
+    # A failing set-up of a class counts as an error without having run a test.
+    passed = max(0, int(ran[1]) - bad - skipped)
     return Outcome(passed, bad, skips, failures + ([f"the whole log is {log}"] if bad else []), skipped)
 
 
