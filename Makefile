@@ -44,7 +44,7 @@ test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
 	@$(KPKEYS) test selftests
-test-userland: ## Debian and selftests/mm, hardened and not (not in CI yet)
+test-userland: ## Debian and selftests/mm, hardened and not
 	@$(KPKEYS) userland
 test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu

@@ -145,6 +145,8 @@ static void mount_all(void)
 		{ "proc", "/proc" },
 		{ "sysfs", "/sys" },
 		{ "tmpfs", "/tmp" },
+		/* shm_open() */
+		{ "tmpfs", "/dev/shm" },
 		/* not in every kernel */
 		{ "debugfs", "/sys/kernel/debug" },
 	};

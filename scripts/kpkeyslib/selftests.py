@@ -199,8 +199,8 @@ def build(tree: Path, out: Path, tools=None, *, tests: Mapping[str, Test] | None
             shutil.copyfile(script, built[path])
             built[path].chmod(0o755)
             continue
-        # PID 1 is the same wherever the tests come from.
-        source = sources / f"{name}.c" if name != "init" else GUEST_SOURCES / "init.c"
+        # PID 1 is the same wherever the tests come from, and so is what only the guest has.
+        source = next((d / f"{name}.c" for d in (sources, GUEST_SOURCES) if (d / f"{name}.c").is_file()), sources / f"{name}.c")
         built[path] = out / "bin" / name
         command = [f"{cross}gcc", "-O2", "-Wall", *(link if name != "init" else ["-s", "-static"]), "-pthread", source,
                    "-o", built[path]]

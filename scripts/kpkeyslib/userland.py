@@ -25,7 +25,7 @@ from . import guests, kernel, qemu, selftests, settings, toolroot, ui, verify
 from .selftests import Ending, Outcome, Report, Result, Test
 from .ui import Failure
 
-KERNEL = "hardened-userland"
+KERNEL = "userland"
 SOURCES = guests.KUNIT / "userland"
 PACKAGES = settings.PROJECT / "scripts" / "userland.packages"
 # Raised when the recipe below changes what the tree holds.
@@ -34,6 +34,7 @@ RECIPE = "1"
 # Programs that traffic.sh and the lines of tests.list start, besides those that stand first on a line.
 HELPERS = ("/tests/memwork", "/tests/mm/hmm-tests", "/tests/mm/memory-failure", "/tests/mm/uffd-stress")
 TRAFFIC = "/tests/traffic"
+KUNIT = "/tests/kunit_again"
 # The scanner's findings that must be there, and be zero.
 FINDINGS = ("unkeyed", "stale")
 
@@ -74,15 +75,16 @@ def debian() -> Path:
     return path
 
 
-def _archive(tree: Path, out: Path, image: Path, tests: Mapping[str, Test]) -> Path:
-    """Debian, the tests, the modules and the kernel itself as an initramfs."""
+def make_archive(tree: Path, out: Path, tests: Mapping[str, Test], helpers: Sequence[str], build: Path | None) -> Path:
+    """Debian, the @tests and the programs they start as an initramfs in @out, with the modules and the kernel of @build if any."""
     below = debian()
-    with ui.step("user land: cross-building selftests/mm from the kernel tree") as line:
+    with ui.step("user land: cross-building tests from the kernel tree") as line:
         root = selftests.build(tree, out / "build", toolroot.get(), tests=tests, jobs=settings.jobs(), sources=SOURCES,
-                               more=HELPERS, sysroot=below)
-        kernel.install_modules(tree, kernel.build_directory(KERNEL), root)
-        (root / "boot").mkdir()
-        shutil.copyfile(image, root / "boot" / "Image")
+                               more=helpers, sysroot=below)
+        if build:
+            kernel.install_modules(tree, build, root)
+            (root / "boot").mkdir()
+            shutil.copyfile(build / kernel.IMAGE, root / "boot" / "Image")
         static = [f"/{p.relative_to(below)}" for p in (below / "usr/lib").rglob("*.a")]
         archive = selftests.make_initramfs(root, out / "initramfs.cpio", without=[*_UNUSED, *static], below=below)
         line.detail = f"{archive.stat().st_size >> 20} MB"
@@ -111,14 +113,15 @@ RUNS = (
         names=("map_populate", "mremap_dontunmap", "madv_populate", "mkdirty", "scan", "swap", "page-migration", "modules",
                "processes", "mappings")),
     Run("kexec", "page tables protected, kexec into itself", "enabled", names=("kexec", "kexec_after")),
+    Run("kunit", "page tables protected, KUnit suites after boot", "enabled", names=("kunit-kpkeys", "kunit-hardened")),
 )
 LEAVING = "# kexec: leaving"
 MEMORY = 1 << 30
 NODES = 2
 
 
-def _guest(run: Run, machine: qemu.Qemu, image: Path, archive: Path, directory: Path) -> selftests.Guest:
-    """One CPU a NUMA node, and a virtio-mem device that the host makes bigger and smaller."""
+def guest_of(run: Run, machine: qemu.Qemu, image: Path, archive: Path, directory: Path) -> selftests.Guest:
+    """The machine of @run: one CPU a NUMA node, and a virtio-mem device that the host makes bigger and smaller."""
     shutil.rmtree(directory, ignore_errors=True)
     extra = []
     for node in range(NODES):
@@ -319,12 +322,15 @@ def judge(reports: Mapping[str, Report], tests: Mapping[str, Test], exceptions: 
             if result is None or result.status == "running":
                 verdict.bad(f"{run.name}: {name}: {'did not run' if result is None else 'did not end'}")
                 continue
-            if tests[name].program == TRAFFIC:
-                if result.status == "pass":
+            if tests[name].program in (TRAFFIC, KUNIT):
+                if result.status != "pass":
+                    verdict.bad(f"{run.name}: {name}: {_status(result)}: {_reason(result)}")
+                elif tests[name].program == TRAFFIC:
                     verdict.passed += 1
                     _judge_scan(name, result, run, verdict)
                 else:
-                    verdict.bad(f"{run.name}: {name}: {_status(result)}: {_reason(result)}")
+                    verdict.passed += result.count("pass")
+                    verdict.skips += [f"{run.name}: {name}: {case.text}" for case in result.cases if case.status == "skip"]
             elif run.name != OFF.name:
                 other = off.tests.get(name) if off else None
                 if other is None or other.status == "running":
@@ -371,7 +377,7 @@ def _summary(verdict: Verdict, reports: Mapping[str, Report], what: verify.Subje
             "series": what.series, "base": what.base, "qemu": machine.version, "seconds": round(seconds, 1), "results": results}
 
 
-def _side_by_side(prepared: Sequence[selftests.Guest]) -> list[Report]:
+def side_by_side(prepared: Sequence[selftests.Guest]) -> list[Report]:
     """The reports of all guests, of which two run at a time."""
     with ThreadPoolExecutor(2) as pool:
         try:
@@ -401,10 +407,10 @@ def results(names: Sequence[str] = ()) -> Verdict:
         (out / "summary.json").unlink(missing_ok=True)
         machine, what = verify.prepare()
         image = kernel.build(what.tree, kernel.build_directory(KERNEL), guests.kernel(KERNEL), ("Image", "modules"))
-        archive = _archive(what.tree, out, image, tests)
+        archive = make_archive(what.tree, out, tests, HELPERS, kernel.build_directory(KERNEL))
         with ui.step(f"user land: {len(runs)} guests, two at a time: {', '.join(run.name for run in runs)}") as line:
-            prepared = [_guest(run, machine, image, archive, out / run.name) for run in runs]
-            done = _side_by_side(prepared)
+            prepared = [guest_of(run, machine, image, archive, out / run.name) for run in runs]
+            done = side_by_side(prepared)
             reports = {run.name: report for run, report in zip(runs, done)}
             verdict = judge(reports, tests, exceptions, runs)
             makefile = (what.tree / "tools/testing/selftests/mm/Makefile").read_text()
