@@ -24,11 +24,15 @@ matrix: ## the same in every guest of kunit/guests.ini; takes an hour
 	@$(KPKEYS) guests --matrix
 
 ##@ Series
-.PHONY: load save lint-series series-check
+.PHONY: load save refresh rebase lint-series series-check
 load: ## the stored series as branch b4/kpkeys in the work tree work/linux
 	@$(KPKEYS) load $(SERIES)
 save: ## that branch back into patches/
 	@$(KPKEYS) save $(SERIES)
+refresh: ## apply the stored series again and write it back: what drifted shows as a diff
+	@$(KPKEYS) refresh $(SERIES)
+rebase: ## move the branch to BASE=rev; after a conflict the same command goes on
+	@$(KPKEYS) rebase $(SERIES)
 lint-series: ## form of the stored series; needs no tree
 	@$(KPKEYS) lint-series
 series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FROM= TO=)

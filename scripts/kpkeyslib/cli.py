@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, mutants, proc, qemu, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
+from . import benchqemu, guests, mutants, proc, qemu, rebase, refresh, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -45,6 +45,14 @@ def _load(args: argparse.Namespace) -> int:
 
 def _save(args: argparse.Namespace) -> int:
     return series.save(args.series, args.overwrite)
+
+
+def _refresh(args: argparse.Namespace) -> int:
+    return refresh.refresh(args.series)
+
+
+def _rebase(args: argparse.Namespace) -> int:
+    return rebase.rebase(args.series, args.abort)
 
 
 def _lint_series(args: argparse.Namespace) -> int:
@@ -121,6 +129,17 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
     back.add_argument("--overwrite", action="store_true", help="even where patches/ has changed since it was loaded")
     back.set_defaults(run=_save)
+
+    again = verbs.add_parser("refresh", help="apply the stored series again and write it back: what drifted shows as a diff")
+    again.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    again.set_defaults(run=_refresh)
+
+    move = verbs.add_parser("rebase", help="move the branch to BASE=; after a conflict, the same command goes on",
+                            epilog="BASE= is a recorded base (patches/linux/base, on-TAG), a commit of your KERNEL=, or with LINUX_VERSION= a "
+                            "release of Debian's. Example: rebase BASE=v7.2.12; resolve, git add, rebase; save.")
+    move.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    move.add_argument("--abort", action="store_true", help="give up a rebase that stopped: the branch as it was before")
+    move.set_defaults(run=_rebase)
 
     lint = verbs.add_parser("lint-series", help="check the stored files of each series; needs no tree and no tools")
     lint.add_argument("directory", nargs="*", help="series to check (default: all of patches/)")

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,7 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import proc, settings, sources, trees, ui
+from . import bases, proc, settings, sources, trees, ui
+from .plumbing import _argv, _ask, _environment, _forget_inherited, _git, _holds, _pipe, _point, _read, _write, write_series
 from .trees import COVER, TRACKING
 from .ui import Failure
 
@@ -40,84 +40,6 @@ NOBODY = ("kpkeys", "kpkeys@localhost")
 YEAR = 365 * 86400
 # More commits than this between the tag and the branch are no series but another base.
 MOST = 500
-
-# A stored patch depends on nothing but the commit: whatever a user's configuration may say
-# about diffs and mails is said here.
-_CONFIG = {
-    "core.attributesFile": "/dev/null", "core.hooksPath": "/dev/null", "core.quotePath": "true",
-    "diff.algorithm": "myers", "diff.colorMoved": "no", "diff.context": "3", "diff.indentHeuristic": "true",
-    "diff.interHunkContext": "0", "diff.mnemonicPrefix": "false", "diff.noPrefix": "false", "diff.orderFile": "/dev/null",
-    "diff.relative": "false", "diff.renames": "true", "diff.renameLimit": "1000", "diff.statGraphWidth": "0",
-    "diff.submodule": "short", "diff.suppressBlankEmpty": "false", "format.encodeEmailHeaders": "true",
-    "format.filenameMaxLength": "64", "format.forceInBodyFrom": "false", "format.mboxrd": "false",
-    "format.noprefix": "false", "format.subjectPrefix": "PATCH", "format.suffix": ".patch", "format.thread": "false",
-    "format.useAutoBase": "false", "i18n.commitEncoding": "UTF-8", "i18n.logOutputEncoding": "UTF-8",
-    "log.showSignature": "false", "mailinfo.scissors": "false", "commit.gpgSign": "false", "gc.auto": "0",
-}
-_FORMAT = ["--zero-commit", "--no-signature", "--no-numbered", "--no-base", "--full-index", "-N", "--no-to", "--no-cc",
-           "--no-add-header", "--no-attach", "--no-thread", "--no-from", "--no-notes", "--no-cover-letter",
-           "--no-signoff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "-U3",
-           "--subject-prefix=PATCH", "--suffix=.patch"]
-# Variables git sets for its hooks: a command run from one must not take them for its own.
-_INHERITED = ("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG_PARAMETERS", "GIT_DIR", "GIT_GRAFT_FILE",
-              "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
-              "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", *(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER")
-                                                      for what in ("NAME", "EMAIL", "DATE")))
-
-
-def _read(path: Path) -> str:
-    """The text of @path, byte for byte: bytes that are not UTF-8 and line ends survive."""
-    return path.read_bytes().decode(errors="surrogateescape")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode(errors="surrogateescape"))
-
-
-def _point(name: str) -> None:
-    """A place where the tests kill the command."""
-    if os.environ.get("KPKEYS_TEST_KILL") == name:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _argv(directory: Path, *args) -> list[str]:
-    options = [part for key, value in _CONFIG.items() for part in ("-c", f"{key}={value}")]
-    return ["git", "-C", str(directory), *options, *map(str, args)]
-
-
-def _environment(**extra: str) -> dict[str, str]:
-    # git's messages are read here.
-    env = {k: v for k, v in os.environ.items() if k not in _INHERITED}
-    return dict(env, LC_ALL="C", **extra)
-
-
-def _git(directory: Path, *args, env: dict[str, str] | None = None, **options) -> str:
-    """What git prints, without the last newline. Raises Failure."""
-    return proc.output(_argv(directory, *args), env=env or _environment(), **options)
-
-
-def _ask(directory: Path, *args) -> str:
-    """What git prints, '' if it fails: for questions that may have no answer."""
-    return proc.output(_argv(directory, *args), env=_environment(), check=False)
-
-
-def _holds(directory: Path, *args) -> bool:
-    return proc.run(_argv(directory, *args), env=_environment(), capture=True, check=False).returncode == 0
-
-
-def _pipe(directory: Path, text: str, *args, env: dict[str, str] | None = None) -> str:
-    """What git prints, as it is, when @text is its input."""
-    done = subprocess.run(_argv(directory, *args), input=text.encode(errors="surrogateescape"), capture_output=True,
-                          env=env or _environment())
-    if done.returncode:
-        raise Failure(f"git {args[0]} exited with {done.returncode}", detail=done.stderr.decode(errors="replace"))
-    return done.stdout.decode(errors="surrogateescape")
-
-
-def _forget_inherited() -> None:
-    for name in _INHERITED:
-        os.environ.pop(name, None)
-
 
 def stored(name: str) -> Path:
     """The directory that holds series @name."""
@@ -165,9 +87,9 @@ def _note_state(tree: Path, **values) -> None:
 def _digest(directory: Path) -> str:
     """A short name for all that is stored in @directory, but the upstream id save may add to `base`."""
     parts: list[bytes] = []
-    for path in sorted(directory.glob("*")):
+    for path in [*sorted(directory.glob("*")), *sorted(directory.glob(f"{bases.PREFIX}*/*"))]:
         if path.is_file() and (path.suffix == ".patch" or path.name in (COVER, "series")):
-            parts += [path.name.encode(), path.read_bytes()]
+            parts += [str(path.relative_to(directory)).encode(), path.read_bytes()]
     return settings.digest(*parts)
 
 
@@ -233,41 +155,6 @@ def _range(tree: Path, tip: str, base: str) -> list[Commit]:
     return found
 
 
-def _without_signoff(text: str) -> tuple[str, int]:
-    """The patch @text without its Signed-off-by lines, and how many there were.
-
-    A sign-off is the sender's statement (Developer's Certificate of Origin): it is made when
-    a series is sent, with 'git rebase --signoff', and the stored patches carry none.
-    """
-    head, mark, diff = text.partition("\n---\n")
-    header, _, message = head.partition("\n\n")
-    kept, count = re.subn(r"^Signed-off-by: .*\n?", "", message, flags=re.M)
-    if not count:
-        return text, 0
-    return f"{header}\n\n{kept.rstrip()}".rstrip("\n") + ("" if kept.strip() else "\n") + mark + diff, count
-
-
-def write_series(tree: Path, tip: str, base: str, cover: str, into: Path) -> int:
-    """Write cover letter @cover, the commits from @base to @tip of @tree and `series` to @into.
-
-    Returns the number of Signed-off-by lines left out.
-    """
-    cover = _pipe(tree, cover, "stripspace")
-    _write(into / COVER, cover)
-    env = _environment(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1")
-    names = _git(tree, "format-patch", "-q", *_FORMAT, "-o", into, f"{base}..{tip}", env=env)
-    written = sorted(p.name for p in into.glob("*.patch")) if not names else [Path(n).name for n in names.splitlines()]
-    signoffs = 0
-    for name in written:
-        text = _read(into / name)
-        kept, count = _without_signoff(text)
-        if count:
-            _write(into / name, kept)
-        signoffs += count
-    _write(into / "series", "".join(f"{name}\n" for name in written))
-    return signoffs
-
-
 def _upstream_id(tree: Path, base: sources.Base) -> str:
     """The upstream commit of the tag @base names, '' where @tree does not have the real thing.
 
@@ -289,8 +176,18 @@ def _upstream_id(tree: Path, base: sources.Base) -> str:
     return commit if sources._release_of(base.name, path, content + b"\n") == base.release else ""
 
 
+def _moved(text: str, to: dict[str, str]) -> str:
+    """The `base` file @text with the values of @to, a rebase's new base."""
+    for key, value in to.items():
+        text = re.sub(rf"^{key}:.*$", f"{key}: {value}".rstrip(), text, count=1, flags=re.M)
+    return text
+
+
 def _base_text(directory: Path, tree: Path) -> str:
     """The `base` file of @directory, with the upstream id if @tree has it."""
+    move = _state(tree).get("rebase", {}).get("move")
+    if move:
+        return _moved(_read(directory / "base"), move)
     text = _read(directory / "base")
     base = sources.read_base(directory)
     found = _upstream_id(tree, base)
@@ -351,8 +248,10 @@ def publish(new: Path, directory: Path) -> None:
 
 def _differences(new: Path, old: Path) -> list[str]:
     """What changed from directory @old to @new, a line each."""
-    there = {p.name for p in old.glob("*") if p.is_file()} if old.is_dir() else set()
-    here = {p.name for p in new.glob("*") if p.is_file()}
+    def files(directory: Path) -> set[str]:
+        return {str(p.relative_to(directory)) for pattern in ("*", f"{bases.PREFIX}*/*") for p in directory.glob(pattern) if p.is_file()}
+
+    there, here = files(old) if old.is_dir() else set(), files(new)
     gone, added = there - here, here - there
     lines = []
 
@@ -373,6 +272,23 @@ def _differences(new: Path, old: Path) -> list[str]:
     return lines + [f"removed  {name}" for name in sorted(gone)]
 
 
+def _render(directory: Path, tree: Path, tip: str, base: str, cover: str, new: Path) -> int:
+    """Write what the branch holds to @new, which has the rest of @directory already; the sign-offs left out.
+
+    On a base other than the primary one only what differs there is written, the rest copied.
+    """
+    if not (directory / "base").is_file() or not bases.is_other(directory, tree, bases.cover_base(tree, base)):
+        signoffs = write_series(tree, tip, base, cover, new)
+        for orphan in bases.follow_names(directory, new):
+            ui.note(f"{orphan} has no patch on the primary base any more: removed")
+        return signoffs
+    for path in directory.glob("*"):
+        if path.suffix == ".patch" or path.name in (COVER, "series"):
+            shutil.copy2(path, new / path.name)
+    with _scratch(tree) as scratch:
+        return bases.write_differences(directory, tree, tip, base, cover, new, scratch)
+
+
 def _stage(directory: Path, tree: Path, tip: str, base: str, cover: str) -> tuple[Path, int]:
     """The new content of @directory, in a directory beside it; and the sign-offs left out."""
     new = _beside(directory, "new")
@@ -383,7 +299,7 @@ def _stage(directory: Path, tree: Path, tip: str, base: str, cover: str) -> tupl
             # What save does not make it does not touch either.
             if path.suffix != ".patch" and path.name not in (COVER, "series", "base"):
                 (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
-        signoffs = write_series(tree, tip, base, cover, new)
+        signoffs = _render(directory, tree, tip, base, cover, new)
         _point("written")
         _write(new / "base", _base_text(directory, tree))
         return new, signoffs
@@ -554,12 +470,12 @@ def _message(tree: Path, patch: Path, scratch: Path) -> tuple[str, dict[str, str
     return message, who, diff
 
 
-def make_commits(tree: Path, series: trees.Series, base: str, who: tuple[str, str]) -> tuple[str, int, str]:
+def make_commits(tree: Path, series: trees.Series, base: str, who: tuple[str, str], merge: bool = False) -> tuple[str, int, str]:
     """Commit the cover letter and the patches of @series on @base; no file, index or branch changes.
 
     The commits are those of 'git commit --allow-empty --cleanup=verbatim' and 'git am', but
     made aside, and stop at the first patch that does not apply as it is: git apply takes no
-    fuzz. Returns the last commit, how many patches are in it, and git apply's complaint about
+    fuzz. With @merge it may take a three-way merge. Returns the last commit, how many patches are in it, and git apply's complaint about
     the next. The committer's date is now, not the author's: b4 walks from the tip and gives up
     at the first commit that is older than a year.
     """
@@ -574,6 +490,10 @@ def make_commits(tree: Path, series: trees.Series, base: str, who: tuple[str, st
         for count, patch in enumerate(series.patches):
             message, author, diff = _message(tree, patch, git_dir)
             done = proc.run(_argv(tree, "apply", "--cached", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
+            if done.returncode and merge:
+                complaint = done.stderr
+                done = proc.run(_argv(tree, "apply", "--cached", "--3way", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
+                done.stderr = complaint
             if done.returncode:
                 return tip, count, done.stderr
             content = _git(tree, "write-tree", env=env)
@@ -590,16 +510,23 @@ def _kept(tree: Path, name: str, tip: str) -> bool:
         cover = find_cover(tree, tip)
         if not cover:
             return False
-        with _scratch(tree) as new:
-            write_series(tree, tip, cover.id, cover.message + "\n", new)
+        with _aside(tree, "kept") as new:
+            for path in stored(name).glob(f"{bases.PREFIX}*"):
+                shutil.copytree(path, new / path.name)
+            _render(stored(name), tree, tip, cover.id, cover.message + "\n", new)
             return _digest(new) == _digest(stored(name))
     except Failure:
         return False
 
 
+def _scratch(tree: Path):
+    return _aside(tree, "scratch")
+
+
 @contextmanager
-def _scratch(tree: Path) -> Iterator[Path]:
-    path = _git_dir(tree) / "kpkeys-scratch"
+def _aside(tree: Path, what: str) -> Iterator[Path]:
+    """A new directory in the git directory of @tree, until the end of the block."""
+    path = _git_dir(tree) / f"kpkeys-{what}"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
     try:
@@ -635,6 +562,13 @@ def _leftovers(tree: Path, state: dict) -> list[str]:
     return theirs
 
 
+def know_base(tree: Path, repo: Path, base: sources.Base) -> None:
+    """Let @tree, a repository of our own that borrows @repo's objects, know the tag of @base."""
+    tag = _ask(repo, "rev-parse", "--verify", "--quiet", f"refs/tags/{base.tag}")
+    if tag and not _ask(tree, "rev-parse", "--verify", "--quiet", f"refs/tags/{base.tag}"):
+        _git(tree, "update-ref", f"refs/tags/{base.tag}", tag)
+
+
 def _create(tree: Path, series: trees.Series, repo: Path, base: str, own: bool) -> None:
     """Make @tree, with nothing checked out: a repository of our own, or a work tree of the user's.
 
@@ -656,9 +590,7 @@ def _create(tree: Path, series: trees.Series, repo: Path, base: str, own: bool) 
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     trees._prepare(new, repo)
-    tag = _ask(repo, "rev-parse", "--verify", "--quiet", f"refs/tags/{series.base.tag}")
-    if tag:
-        _git(new, "update-ref", f"refs/tags/{series.base.tag}", tag)
+    know_base(new, repo, series.base)
     _git(new, "config", "rerere.enabled", "true")
     _point("prepared")
     if tree.is_dir():
@@ -666,8 +598,8 @@ def _create(tree: Path, series: trees.Series, repo: Path, base: str, own: bool) 
     os.rename(new, tree)
 
 
-def _refuse_foreign(name: str, tree: Path, repo: Path, own: bool) -> None:
-    """Refuse @tree if it is not a work tree of the repository that the load is about."""
+def _refuse_foreign(name: str, tree: Path, repo: Path, own: bool, base: sources.Base) -> None:
+    """Refuse @tree if it is not a work tree of the repository that the load is about; make it know @base."""
     if not _is_tree(tree):
         raise Failure(f"{tree} exists and is not a git work tree", "move it away, or choose another place with WORKTREE=")
     if own:
@@ -675,6 +607,7 @@ def _refuse_foreign(name: str, tree: Path, repo: Path, own: bool) -> None:
         if (tree / ".git").is_dir() and borrowed.is_file() and (_state(tree) or not _ask(tree, "rev-parse", "--verify", "--quiet", "HEAD")):
             # The cache may have moved, or the base may be another since.
             trees._prepare(tree, repo)
+            know_base(tree, repo, base)
             return
     elif _ask(tree, "rev-parse", "--path-format=absolute", "--git-common-dir") == \
             _git(repo, "rev-parse", "--path-format=absolute", "--git-common-dir") and (tree / ".git").is_file():
@@ -805,7 +738,7 @@ def load(name: str) -> int:
     tree, branch = worktree(name), BRANCHES[name]
     own = name != "linux" or settings.kernel() is None
     with _alone(name):
-        series = trees.read_series(stored(name))
+        series = trees.read_series(stored(name), settings.text("BASE") if name == "linux" else "")
         if not series.patches:
             raise Failure(f"patches/{name}/series names no patch", f"restore it: git checkout -- patches/{name}")
         repo, base, base_name = trees.base_of(series)
@@ -814,7 +747,7 @@ def load(name: str) -> int:
                 _create(tree, series, repo, base, own)
                 _point("created")
             else:
-                _refuse_foreign(name, tree, repo, own)
+                _refuse_foreign(name, tree, repo, own, series.base)
             state = _state(tree)
             # Git writes the index last: without one nothing was ever handed to the user here.
             first = not (_git_dir(tree) / "index").exists() or ("to" in state and not state.get("from"))

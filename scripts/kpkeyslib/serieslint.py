@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import settings, sources, ui
+from . import bases, settings, sources, ui
 from .trees import COVER, TRACKING
 from .ui import Failure
 
@@ -143,7 +143,10 @@ class Lint:
             self.add(path, 1, "no patch is listed", self.restore(path))
         elif not text.endswith("\n"):
             self.add(path, len(names), "no newline at the end", self.rewrite)
-        for extra in sorted(there - set(names) - {COVER, "series", "base", "README.md"}):
+        for file, what, repair in bases.lint(self.directory, names):
+            self.add(file, 1, what, repair)
+        others = {name for name in there if name.startswith(bases.PREFIX) and (self.directory / name).is_dir()}
+        for extra in sorted(there - set(names) - others - {COVER, "series", "base", "README.md"}):
             what = "is not listed in series" if extra.endswith(".patch") else "does not belong here"
             self.add(self.directory / extra, 1, f"{extra} {what}", f"git rm -r --cached --ignore-unmatch {_shown(self.directory / extra)}; "
                      f"rm -r {_shown(self.directory / extra)}")

@@ -44,8 +44,8 @@ class Base:
         return self.tag.removeprefix("v")
 
 
-def read_base(directory: Path) -> Base:
-    """The `base` file of the series in @directory: 'key: value' lines."""
+def read_base(directory: Path, name: str = "") -> Base:
+    """The `base` file in @directory, of the series @name (default: as the directory): 'key: value' lines."""
     path = directory / "base"
     values: dict[str, str] = {}
     try:
@@ -62,7 +62,7 @@ def read_base(directory: Path) -> Base:
     for key in ("tag", "package", "version"):
         if not values.get(key):
             raise Failure(f"{path}: no '{key}:' line", f"restore it: git checkout -- {path}")
-    return Base(directory.name, values["tag"], values.get("commit", ""), values["package"], values["version"])
+    return Base(name or directory.name, values["tag"], values.get("commit", ""), values["package"], values["version"])
 
 
 def repository(base: Base) -> Path:

@@ -40,8 +40,8 @@ class Series:
         return settings.digest(self.base.tag, *self.patches)
 
 
-def read_series(directory: Path) -> Series:
-    """The series stored in @directory."""
+def read_series(directory: Path, tag: str = "") -> Series:
+    """The series stored in @directory, as it is on the recorded base @tag (default: the primary one; see bases.py)."""
     remedy = f"restore it: git checkout -- {directory}"
     try:
         names = [n.split("#")[0].strip() for n in (directory / "series").read_text().splitlines()]
@@ -52,7 +52,12 @@ def read_series(directory: Path) -> Series:
     for patch in patches:
         if not patch.is_file():
             raise Failure(f"{directory / 'series'} names {patch.name}, which is not there", remedy)
-    return Series(directory, sources.read_base(directory), patches, tracking(cover).get("revision", 1))
+    base = sources.read_base(directory)
+    own = directory / f"on-{tag}"
+    if tag and tag != base.tag and "/" not in tag and own.is_dir():
+        base = sources.read_base(own, directory.name)
+        patches = [own / patch.name if (own / patch.name).is_file() else patch for patch in patches]
+    return Series(directory, base, patches, tracking(cover).get("revision", 1))
 
 
 def tracking(cover: str) -> dict:
@@ -68,7 +73,8 @@ def tracking(cover: str) -> dict:
 
 
 def linux_series() -> Series:
-    return read_series(settings.PROJECT / "patches" / "linux")
+    """The kernel series, as it is on BASE= where that is a base of ours."""
+    return read_series(settings.PROJECT / "patches" / "linux", settings.text("BASE"))
 
 
 def qemu_series() -> Series:
@@ -85,7 +91,7 @@ def base_of(series: Series) -> tuple[Path, str, str]:
     wanted = settings.text("BASE") if series.base.name == "linux" else ""
     if user is None:
         repo = sources.repository(series.base)
-        revision = wanted or "base"
+        revision = "base" if wanted in ("", series.base.tag) else wanted
         name = f"{series.base.name} {series.base.tag}" if revision == "base" else revision
     else:
         repo, revision = user, wanted or "HEAD"
@@ -103,7 +109,9 @@ def base_of(series: Series) -> tuple[Path, str, str]:
         tags = proc.output(["git", "-C", repo, "tag", "--sort=-creatordate"], check=False).split()[:5]
         if not wanted:
             raise Failure(f"KERNEL={repo} has no commit yet", "give the directory of a kernel git tree")
-        raise Failure(f"BASE={wanted}: no such commit in {repo}", f"fetch it, or choose another{': ' + ', '.join(tags) if tags else ''}")
+        known = [d.name.removeprefix("on-") for d in sorted(series.directory.glob("on-*"))] if user is None else []
+        choice = ", ".join(dict.fromkeys(tags + known))
+        raise Failure(f"BASE={wanted}: no such commit in {repo}", f"fetch it, or choose another{': ' + choice if choice else ''}")
     commit = found.stdout.strip()
     if user and proc.run(["git", "-C", repo, "cat-file", "-e", f"{commit}:arch/arm64/Kconfig"], capture=True, check=False).returncode:
         raise Failure(f"KERNEL={user} is not a Linux kernel at {revision}: it has no arch/arm64/Kconfig",
