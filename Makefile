@@ -24,7 +24,7 @@ matrix: ## the same in every guest of kunit/guests.ini; takes an hour
 	@$(KPKEYS) guests --matrix
 
 ##@ Series
-.PHONY: load save refresh rebase lint-series series-check
+.PHONY: load save refresh rebase lint-series series-check cover send-dry-run reroll trailers diff-versions
 load: ## the stored series as branch b4/kpkeys in the work tree work/linux
 	@$(KPKEYS) load $(SERIES)
 save: ## that branch back into patches/
@@ -37,6 +37,16 @@ lint-series: ## form of the stored series; needs no tree
 	@$(KPKEYS) lint-series
 series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FROM= TO=)
 	@$(KPKEYS) series-check
+cover: ## generated parts of the cover letter: test table, tool versions, ...
+	@$(KPKEYS) cover $(SERIES)
+send-dry-run: ## the mails as they would be sent, in out/send; says what is missing
+	@$(KPKEYS) send-dry-run
+reroll: ## the next version, once this one was sent (by b4, or as MSGID=)
+	@$(KPKEYS) reroll
+trailers: ## Reviewed-by and the like from MBOX=file into the patches
+	@$(KPKEYS) trailers
+diff-versions: ## what differs between versions A=v1 and B=v2, patch by patch
+	@$(KPKEYS) diff-versions
 
 ##@ Test
 .PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
@@ -77,6 +87,8 @@ distclean: ## remove out/ and .cache/; work/ stays
 #? TREE=dir      build this work tree just as it stands, e.g. TREE=work/linux
 #? WORKTREE=dir  where 'make load' puts the series (work/linux); SERIES=qemu for the other one
 #? FROM=n TO=m   patches of 'make series-check'
+#? BASE=tag      another base of the series, or where 'make rebase' moves it to
+#? MSGID= MBOX= A= B=  of reroll, trailers, diff-versions; MAIL_LIMIT=bytes of a mail (100000)
 #? MUTANTS=...   names, patterns or numbers of mutants (all); SAMPLE=n for only n of them
 #? QEMU=program  your own qemu-system-aarch64
 #? GUEST=name    guest of 'make verify' (default el1; scripts/kpkeys guests --list)

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, mutants, proc, qemu, rebase, refresh, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, zerocost
+from . import benchqemu, guests, letter, mail, mutants, proc, qemu, rebase, refresh, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -53,6 +53,26 @@ def _refresh(args: argparse.Namespace) -> int:
 
 def _rebase(args: argparse.Namespace) -> int:
     return rebase.rebase(args.series, args.abort)
+
+
+def _cover(args: argparse.Namespace) -> int:
+    return letter.cover(args.series)
+
+
+def _send_dry_run(args: argparse.Namespace) -> int:
+    return mail.dry_run()
+
+
+def _reroll(args: argparse.Namespace) -> int:
+    return versions.reroll("linux")
+
+
+def _trailers(args: argparse.Namespace) -> int:
+    return versions.trailers("linux", args.mbox or settings.text("MBOX"))
+
+
+def _diff_versions(args: argparse.Namespace) -> int:
+    return versions.diff_versions(args.series, args.a or settings.text("A"), args.b or settings.text("B"))
 
 
 def _lint_series(args: argparse.Namespace) -> int:
@@ -140,6 +160,30 @@ def _parser() -> argparse.ArgumentParser:
     move.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
     move.add_argument("--abort", action="store_true", help="give up a rebase that stopped: the branch as it was before")
     move.set_defaults(run=_rebase)
+
+    generated = verbs.add_parser("cover", help="make the generated parts of the cover letter anew, from the results that are there",
+                                 epilog=f"Parts: {', '.join(letter.PARTS)}; each stands between the lines '# begin <part>' and '# end <part>'.")
+    generated.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    generated.set_defaults(run=_cover)
+
+    mails = verbs.add_parser("send-dry-run", help="the mails as they would be sent, under out/send; refuses where something is missing")
+    mails.set_defaults(run=_send_dry_run)
+
+    following = verbs.add_parser("reroll", help="the next version, once this one was sent by b4, or as MSGID=")
+    following.set_defaults(run=_reroll)
+
+    reviews = verbs.add_parser("trailers", help="put Reviewed-by and the like from a mailbox into the patches",
+                               epilog="Example: trailers ~/thread.mbox; git diff patches/linux")
+    reviews.add_argument("mbox", nargs="?", default="", help="mbox file or maildir (default: MBOX=)")
+    reviews.set_defaults(run=_trailers)
+
+    compare = verbs.add_parser("diff-versions", help="what differs between two versions, patch by patch",
+                               epilog="Example: diff-versions v1 v2. A version is what patches/ held last while the cover letter said so; "
+                               "a commit of the project can stand for one.")
+    compare.add_argument("a", nargs="?", default="", help="(default: A=)")
+    compare.add_argument("b", nargs="?", default="", help="(default: B=)")
+    compare.add_argument("--series", choices=series.BRANCHES, default="linux", help="(default: linux)")
+    compare.set_defaults(run=_diff_versions)
 
     lint = verbs.add_parser("lint-series", help="check the stored files of each series; needs no tree and no tools")
     lint.add_argument("directory", nargs="*", help="series to check (default: all of patches/)")

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bases, settings, sources, ui
+from . import bases, settings, sources, trees, ui
 from .trees import COVER, TRACKING
 from .ui import Failure
 
@@ -30,6 +30,8 @@ SUBJECT = 75
 NAME = 64
 ZERO = "0" * 40
 # A trailer is the statement of the person it names, and comes with sending and review.
+# Those of review are kept once a version was sent.
+REVIEW = re.compile(r"(reviewed-by|acked-by|tested-by)\s*:", re.I)
 TRAILERS = re.compile(r"(signed-off-by|co-developed-by|reviewed-by|acked-by|tested-by|change-id)\s*:", re.I)
 SPDX = re.compile(r"\.(c|h|S|s|rs|rst|py|sh|pl|dts|dtsi|yaml|ld|lds)$|(^|/)(Makefile|Kconfig|Kbuild)(\.\w+)?$")
 
@@ -86,6 +88,8 @@ class Lint:
         self.blobs: dict[str, str] = {}
         self.texts: dict[str, list[bytes]] = {}
         self.subjects: list[str] = []
+        cover = directory / COVER
+        self.sent = bool(trees.tracking(cover.read_text(errors="replace")).get("history")) if cover.is_file() else False
         self.totals = {"files": set(), "+": 0, "-": 0}
 
     def restore(self, path: Path) -> str:
@@ -321,7 +325,7 @@ class Patch:
         if not any(line.strip() for _, line in body):
             self.add(number, "there is no description under the subject", reword)
         for number, line in body:
-            if TRAILERS.match(line):
+            if TRAILERS.match(line) and not (REVIEW.match(line) and self.lint.sent):
                 self.add(number, f"a stored patch carries no trailer '{line.partition(':')[0]}:'", reword)
             elif line.startswith("From: ") and not any(text for n, text in body if n < number):
                 self.add(number, "a second 'From:' changes the author", reword)

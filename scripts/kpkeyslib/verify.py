@@ -21,6 +21,12 @@ class Subject:
     tree: Path
     series: str
     base: str
+    content: str = ""  # git's id of all that is in the tree, '' if it holds uncommitted changes
+
+
+def _content(tree: Path) -> str:
+    """git's id of the content of @tree's commit, by which a result is told to be of just this series."""
+    return proc.output(["git", "-C", tree, "rev-parse", "--verify", "--quiet", "HEAD^{tree}"], check=False)
 
 
 def subject() -> Subject:
@@ -36,10 +42,11 @@ def subject() -> Subject:
         said = proc.run(["git", "-C", user, "describe", "--always", "--tags"], capture=True, check=False).stdout.strip()
         if said and proc.output(["git", "-C", user, "status", "--porcelain", "--untracked-files=no"], check=False):
             said += "-dirty"
-        return Subject(user, f"work tree {said or user.name}", said or "unknown")
+        clean = bool(said) and not said.endswith("-dirty")
+        return Subject(user, f"work tree {said or user.name}", said or "unknown", _content(user) if clean else "")
     tree = settings.out() / "linux" / "src"
     base, dirty = trees.checkout(series, tree)
-    return Subject(tree, series.name + ("-dirty" if dirty else ""), base)
+    return Subject(tree, series.name + ("-dirty" if dirty else ""), base, "" if dirty else _content(tree))
 
 
 def _publish(new: Path, final: Path) -> None:
@@ -69,7 +76,7 @@ def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Pat
         summary = {"verdict": result.verdict, "exit_status": result.exit_status, "passed": result.passed,
                    "failed": result.failed, "skipped": result.skipped, "suites": result.summary(),
                    "problems": result.problems, "guest": guest.name, "kernel": guest.kernel, "series": what.series,
-                   "base": what.base, "qemu": machine.version, "guest_seconds": round(result.seconds, 1),
+                   "base": what.base, "content": what.content, "qemu": machine.version, "guest_seconds": round(result.seconds, 1),
                    "seconds": round(time.monotonic() - start, 1)}
         _write_json(new / "summary.json", summary)
         _publish(new, final)

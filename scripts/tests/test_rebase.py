@@ -21,7 +21,6 @@ OLD, NEAR = "7.2.12-1", "7.1.9-1"
 def setUpModule():
     test_series.setUpModule()
     root = test_series.FIXTURE
-    unittest.addModuleCleanup(shutil.rmtree, root, ignore_errors=True)
     # An older base on which the last patch conflicts, and one on which all patches apply.
     for version, tag, text in ((OLD, "v7.2.12", A_C.replace("line_50;", "line_50 = 5;")),
                                (NEAR, "v7.1.9", A_C.replace("line_1;", "line_1 = 1;"))):

@@ -74,10 +74,14 @@ def commit(tree: Path, message: str, files: dict[str, str], date="Fri, 20 Nov 20
     return git(tree, "rev-parse", "HEAD")
 
 
-def make_fixture(root: Path) -> None:
-    """@root/cache with the base, @root/project with scripts and a canonical series, @root/dev it was made in."""
+def make_fixture(root: Path, prepare=lambda dev: None) -> None:
+    """@root/cache with the base, @root/project with scripts and a canonical series, @root/dev it was made in.
+
+    @prepare may put more files into the base.
+    """
     dev, project = root / "dev", root / "project"
     dev.mkdir(parents=True)
+    prepare(dev)
     git(dev, "init", "-q", "-b", "base")
     commit(dev, "linux 7.3.4\n\nImported from nowhere.", {
         "Makefile": "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n", "mm/a.c": A_C, "arch/arm64/Kconfig": "config ARM64\n\tdef_bool y\n",
@@ -104,11 +108,11 @@ def make_fixture(root: Path) -> None:
 FIXTURE: Path
 
 
-def setUpModule():
+def setUpModule(prepare=lambda dev: None):
     global FIXTURE
     FIXTURE = Path(tempfile.mkdtemp(prefix="kpkeys-series-"))
     unittest.addModuleCleanup(shutil.rmtree, FIXTURE, ignore_errors=True)
-    make_fixture(FIXTURE)
+    make_fixture(FIXTURE, prepare)
     config = FIXTURE / "gitconfig"
     config.write_text(USER)
     subprocess.run([sys.executable, FIXTURE / "project/scripts/kpkeys", "load"], check=True, stdout=subprocess.DEVNULL, env=environment(
