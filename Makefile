@@ -24,7 +24,7 @@ matrix: ## the same in every guest of kunit/guests.ini; takes an hour
 	@$(KPKEYS) guests --matrix
 
 ##@ Series
-.PHONY: load save refresh rebase lint-series series-check cover send-dry-run reroll trailers diff-versions
+.PHONY: load save refresh rebase lint-series series-check cover send-dry-run reroll trailers diff-versions tarball
 load: ## the stored series as branch b4/kpkeys in the work tree work/linux
 	@$(KPKEYS) load $(SERIES)
 save: ## that branch back into patches/
@@ -47,6 +47,8 @@ trailers: ## Reviewed-by and the like from MBOX=file into the patches
 	@$(KPKEYS) trailers
 diff-versions: ## what differs between versions A=v1 and B=v2, patch by patch
 	@$(KPKEYS) diff-versions
+tarball: ## a release in out/release: mbox, quilt series, diff, checksums, SBOM
+	@$(KPKEYS) tarball
 
 ##@ Test
 .PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, letter, mail, mutants, proc, qemu, rebase, refresh, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import benchqemu, guests, letter, mail, mutants, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -73,6 +73,10 @@ def _trailers(args: argparse.Namespace) -> int:
 
 def _diff_versions(args: argparse.Namespace) -> int:
     return versions.diff_versions(args.series, args.a or settings.text("A"), args.b or settings.text("B"))
+
+
+def _tarball(args: argparse.Namespace) -> int:
+    return release.tarball()
 
 
 def _lint_series(args: argparse.Namespace) -> int:
@@ -184,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("b", nargs="?", default="", help="(default: B=)")
     compare.add_argument("--series", choices=series.BRANCHES, default="linux", help="(default: linux)")
     compare.set_defaults(run=_diff_versions)
+
+    archive = verbs.add_parser("tarball", help="a release of the kernel series in out/release: mbox, quilt series, diff, checksums, SBOM; each applied")
+    archive.set_defaults(run=_tarball)
 
     lint = verbs.add_parser("lint-series", help="check the stored files of each series; needs no tree and no tools")
     lint.add_argument("directory", nargs="*", help="series to check (default: all of patches/)")

@@ -733,6 +733,13 @@ def _up_to_date(name: str, tree: Path, state: dict, base: str, who: tuple[str, s
     return bool(cover) and cover.parents == [base] and (as_loaded or _kept(tree, name, "HEAD")) and _known_to_b4(tree, "HEAD", who)
 
 
+def borrow_primary(tree: Path, name: str, base: sources.Base) -> None:
+    """Let @tree, which is on @base, have the objects of the primary base: a three-way merge needs what a patch was made on."""
+    primary = sources.read_base(stored(name))
+    if primary.tag != base.tag:
+        trees._prepare(tree, sources.repository(primary))
+
+
 def load(name: str) -> int:
     """Make or renew the branch of series @name in its work tree."""
     tree, branch = worktree(name), BRANCHES[name]
@@ -748,6 +755,8 @@ def load(name: str) -> int:
                 _point("created")
             else:
                 _refuse_foreign(name, tree, repo, own, series.base)
+            if own:
+                borrow_primary(tree, name, series.base)
             state = _state(tree)
             # Git writes the index last: without one nothing was ever handed to the user here.
             first = not (_git_dir(tree) / "index").exists() or ("to" in state and not state.get("from"))
