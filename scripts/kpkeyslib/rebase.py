@@ -187,6 +187,8 @@ def _start(name: str, tree: Path, state: dict, again: dict | None) -> int:
         if count == len(commits):
             series._checkout(tree, branch, new, state, _git(tree, "rev-parse", "HEAD"), force=force)
             line.detail = "no conflict"
+        else:
+            line.detail = f"{count - 1} of them as they are"
     for subject in dropped:
         ui.note(f"left out, {to.name} has it already: {subject}")
     if count < len(commits):

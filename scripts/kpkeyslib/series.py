@@ -733,11 +733,14 @@ def _up_to_date(name: str, tree: Path, state: dict, base: str, who: tuple[str, s
     return bool(cover) and cover.parents == [base] and (as_loaded or _kept(tree, name, "HEAD")) and _known_to_b4(tree, "HEAD", who)
 
 
-def borrow_primary(tree: Path, name: str, base: sources.Base) -> None:
-    """Let @tree, which is on @base, have the objects of the primary base: a three-way merge needs what a patch was made on."""
-    primary = sources.read_base(stored(name))
-    if primary.tag != base.tag:
-        trees._prepare(tree, sources.repository(primary))
+def _know_primary(tree: Path, name: str, base: sources.Base, who: tuple[str, str]) -> None:
+    """Let @tree, which is on @base, have what the patches were made on: a three-way merge needs it."""
+    primary = trees.read_series(stored(name))
+    if primary.base.tag == base.tag:
+        return
+    repo = sources.repository(primary.base)
+    trees._prepare(tree, repo)
+    make_commits(tree, primary, _git(repo, "rev-parse", "base^{commit}"), who)
 
 
 def load(name: str) -> int:
@@ -755,8 +758,6 @@ def load(name: str) -> int:
                 _point("created")
             else:
                 _refuse_foreign(name, tree, repo, own, series.base)
-            if own:
-                borrow_primary(tree, name, series.base)
             state = _state(tree)
             # Git writes the index last: without one nothing was ever handed to the user here.
             first = not (_git_dir(tree) / "index").exists() or ("to" in state and not state.get("from"))
@@ -771,6 +772,8 @@ def load(name: str) -> int:
                 _point("committed")
                 _checkout(tree, branch, tip, state, head, force=first or "to" in state)
                 if complaint:
+                    if own:
+                        _know_primary(tree, name, series.base, who)
                     _continue_with_am(name, tree, series, count, tip, who)
                 _note_state(tree, tip=_git(tree, "rev-parse", "HEAD"), stored=_digest(series.directory))
                 line.detail = f"{len(series.patches)} patches"

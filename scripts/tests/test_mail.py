@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -596,6 +597,49 @@ class Cover(Case):
 
     def files_below(self) -> dict[str, bytes]:
         return {str(p): p.read_bytes() for p in self.stored.rglob("*") if p.is_file()}
+
+
+class Real(unittest.TestCase):
+    """The series of this project on its kernel: load, save, and the mails."""
+
+    def test_load_save_mails(self):
+        stored = trees.read_series(settings.PROJECT / "patches/linux")
+        repository = settings.cache() / f"linux-{stored.base.version}.git"
+        if not TOOLS or not repository.is_dir():
+            self.skipTest("no tool root or no kernel source: 'scripts/kpkeys load' gets them")
+        root = Path(tempfile.mkdtemp(prefix="kpkeys-real-")).resolve()
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        for name in ("scripts", "patches", "kunit"):
+            shutil.copytree(settings.PROJECT / name, root / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+        (root / "gitconfig").write_text(test_series.USER)
+        env = test_series.environment(CACHE=str(settings.cache()), O=str(root / "out"), GIT_CONFIG_GLOBAL=str(root / "gitconfig"))
+        tree = root / "project/work/linux"
+
+        def kpkeys(*args) -> subprocess.CompletedProcess:
+            return subprocess.run([sys.executable, root / "project/scripts/kpkeys", *args], env=env, capture_output=True, text=True)
+
+        loaded = kpkeys("load")
+        self.assertEqual(loaded.returncode, 0, loaded.stderr)
+        saved = kpkeys("save")
+        self.assertIn("no files differ", saved.stdout, saved.stderr)
+        refused = kpkeys("send-dry-run")
+        self.assertEqual(refused.returncode, 2)
+        self.assertRegex(refused.stderr, rf"{len(stored.patches)} of {len(stored.patches)} patches are not signed off")
+        self.assertIn("nothing was verified", refused.stderr)
+        cover = git(tree, "log", "--format=%H", "-F", "--grep", trees.TRACKING, "-1")
+        git(tree, "rebase", "-q", "--signoff", cover, GIT_COMMITTER_EMAIL=SENDER, GIT_COMMITTER_NAME="A Developer")
+        # Whether it passes is for verify to say; this is about the mails.
+        (root / "out/verify").mkdir(parents=True)
+        (root / "out/verify/summary.json").write_text(json.dumps({"verdict": "pass", "guest": "el1", "content": git(tree, "rev-parse", "HEAD^{tree}")}))
+        done = kpkeys("send-dry-run")
+        if "the cover letter's part" in done.stderr:
+            self.skipTest("the cover letter has generated parts that are not those of this test's results")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        mails = json.loads((root / "out/send/mails.json").read_text())
+        self.assertEqual(len(mails), len(stored.patches) + 1)
+        self.assertEqual({m["in-reply-to"] for m in mails[1:]}, {mails[0]["message-id"]})
+        for mail in mails:
+            self.assertIn("linux-mm@kvack.org", mail["cc"] + mail["to"])
 
 
 if __name__ == "__main__":

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import test_series  # noqa: E402
 from test_series import A_C, commit, git  # noqa: E402
+
+from kpkeyslib import settings, trees  # noqa: E402
 
 OLD, NEAR = "7.2.12-1", "7.1.9-1"
 
@@ -361,6 +365,26 @@ class Bases(Case):
         self.refused("load", BASE="v9", says=r"BASE=v9: no such commit", )
         self.ok("load")
         self.assertIn("no files differ", self.ok("save"))
+
+    def test_conflict_in_load(self):
+        # What the patch was made on is the result of another patch: git am needs that for its merge.
+        shutil.rmtree(self.tree)
+        self.refused("load", BASE="v7.2.12", says=r"patch 3 of 3 does not apply: 0003-")
+        self.assertEqual(git(self.tree, "diff", "--name-only", "--diff-filter=U"), "mm/a.c")
+        self.resolve()
+        git(self.tree, "am", "--continue", GIT_COMMITTER_EMAIL="dev@example.org")
+        self.ok("save")
+        self.assertEqual(self.differing("v7.2.12"), self.names()[2:])
+
+    def test_verify_takes_the_base(self):
+        with mock.patch.dict(os.environ, self.env(BASE="v7.2.12"), clear=True), mock.patch.object(settings, "PROJECT", self.project):
+            (self.stored / "on-v7.2.12" / self.names()[2]).write_text("differs\n")
+            series = trees.linux_series()
+            self.assertEqual(series.name, "kpkeys-v1-on-v7.2.12")
+            self.assertEqual([p.parent.name for p in series.patches], ["linux", "linux", "on-v7.2.12"])
+            repo, base, name = trees.base_of(series)
+            self.assertEqual((repo.name, name), ("linux-7.2.12-1.git", "linux v7.2.12"))
+            self.assertEqual(base, git(self.root / "v7.2.12", "rev-parse", "HEAD"))
 
 
 if __name__ == "__main__":

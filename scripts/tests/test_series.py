@@ -53,7 +53,8 @@ A_C = "".join(f"int line_{n};\n" for n in range(1, 61))
 
 def environment(**extra) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "KPKEYS_")) and
-           k not in ("KERNEL", "BASE", "TREE", "WORKTREE", "CACHE", "O", "V", "EMAIL", "OVERWRITE", "TOOLS")}
+           k not in ("KERNEL", "BASE", "TREE", "WORKTREE", "CACHE", "O", "V", "EMAIL", "OVERWRITE", "TOOLS", "MSGID", "MBOX", "A", "B", "MAIL_LIMIT",
+                      "LINUX_VERSION", "QEMU_VERSION")}
     return dict(env, GIT_CONFIG_NOSYSTEM="1", GIT_TERMINAL_PROMPT="0", LC_ALL="C", **extra)
 
 
