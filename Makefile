@@ -72,9 +72,11 @@ mutants-kernel: ## each guard and keying call left out in turn: do the tests not
 	@$(KPKEYS) mutants
 
 ##@ Pieces
-.PHONY: tools qemu bench-qemu clean distclean
+.PHONY: tools package qemu bench-qemu clean distclean
 tools: ## make the tool root
 	@$(KPKEYS) tools
+package: ## the C++ tools as a Debian package, tried in a clean Debian
+	@$(KPKEYS) package --install
 qemu: ## build QEMU with FEAT_S1POE
 	@$(KPKEYS) qemu
 bench-qemu: ## what FEAT_S1POE costs in QEMU, as ratios

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, letter, mail, mutants, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import benchqemu, guests, letter, mail, mutants, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -77,6 +77,10 @@ def _diff_versions(args: argparse.Namespace) -> int:
 
 def _tarball(args: argparse.Namespace) -> int:
     return release.tarball()
+
+
+def _package(args: argparse.Namespace) -> int:
+    return package.package(args.install)
 
 
 def _lint_series(args: argparse.Namespace) -> int:
@@ -204,6 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     missing.add_argument("--sample", type=int, default=0, help="only so many, always the same (default: SAMPLE=, or all)")
     missing.add_argument("--list", action="store_true", help="list the mutants and end")
     missing.set_defaults(run=_mutants)
+
+    deb = verbs.add_parser("package", help="the C++ tools as a Debian package, in out/package")
+    deb.add_argument("--install", action="store_true", help="install it into a clean Debian, and run its programs there; fetches")
+    deb.set_defaults(run=_package)
 
     tests = verbs.add_parser("test", help=f"run the project's tests, or some groups of them: {' '.join(testing.GROUPS)}")
     tests.add_argument("group", nargs="*", metavar="GROUP", help="groups to run (default: those of CI)")

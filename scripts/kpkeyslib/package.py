@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The C++ tools as a Debian package, and proof that it runs where nothing else of ours is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from . import proc, settings, toolroot, ui
+from .ui import Failure
+
+SOURCE = "tools"
+RECIPE = "packaging/Debian.cmake"
+# What dpkg calls a package that is all there.
+INSTALLED = "install ok installed"
+
+
+def _build(tools: toolroot.ToolRoot, source: Path, build: Path) -> Path:
+    """Build the tools and make the package; its path."""
+    log = settings.out() / "log" / "package.log"
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    log.unlink(missing_ok=True)
+
+    def run(what: str, *argv) -> None:
+        # cpack leaves its work where it is run.
+        tools.run(argv, cwd=build, log=log, append=True, failure=Failure(f"the tools could not be {what}", f"the whole log is {log}", ui.BUILD_FAILED))
+
+    with ui.step("tools: building the package") as line:
+        run("configured", "cmake", "-G", "Ninja", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release")
+        run("built", "ninja", f"-j{settings.jobs()}")
+        run("installed", "cmake", "--install", build, "--prefix", build / "staged")
+        run("packed", "cpack", "-G", "DEB", "-B", build / "package", "-D", "CPACK_DEBIAN_PACKAGE_SHLIBDEPS=OFF",
+            "-D", f"CPACK_DEBIAN_PACKAGE_DEPENDS={_depends(tools, build)}")
+        found = sorted((build / "package").glob("*.deb"))
+        if len(found) != 1:
+            raise Failure(f"cpack made {len(found)} packages", f"the whole log is {log}", ui.BUILD_FAILED)
+        line.detail = found[0].name
+    return found[0]
+
+
+def _depends(tools: toolroot.ToolRoot, build: Path) -> str:
+    """The packages that the programs in @build/staged need, as dpkg-shlibdeps has it.
+
+    cpack can ask it by itself, but takes another program to find out what to ask about.
+    """
+    programs = [p for p in sorted((build / "staged" / "bin").glob("*")) if p.read_bytes()[:4] == b"\x7fELF"]
+    if not programs:
+        return ""
+    work = build / "shlibs"
+    (work / "debian").mkdir(parents=True)
+    (work / "debian" / "control").write_text("Source: kpkeys-tools\n\nPackage: kpkeys-tools\nArchitecture: any\n")
+    said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in programs)], cwd=work, capture=True,
+                     failure=Failure("dpkg-shlibdeps does not know what the tools link to", "link to libraries of Debian's packages", ui.BUILD_FAILED)).stdout
+    return said.strip().partition("=")[2]
+
+
+def _programs(tools: toolroot.ToolRoot, package: Path) -> list[str]:
+    """The programs in @package. Raises a Failure if it holds none."""
+    listing = tools.run(["dpkg-deb", "--contents", package], capture=True).stdout
+    found = re.findall(r"^-\S*x\S* .* \./(usr/bin/\S+)$", listing, re.M)
+    if not found:
+        raise Failure(f"{package.name} holds no program in /usr/bin", f"add install() rules to {SOURCE}/CMakeLists.txt", ui.BUILD_FAILED)
+    return found
+
+
+def _try(tools: toolroot.ToolRoot, package: Path, programs: list[str]) -> None:
+    """Install @package into a Debian of its own, which gets no more than the package asks for, and run what is in it."""
+    log = settings.out() / "log" / "package-install.log"
+    work = settings.out() / "tmp-package"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    root = work / "root"
+    depends = tools.run(["dpkg-deb", "-f", package, "Depends"], capture=True).stdout
+    names = [re.split(r"[ (:|]", part.strip())[0] for part in depends.split(",") if part.strip()]
+    try:
+        with ui.step(f"{package.name}: installing into a clean Debian {toolroot.SUITE}"):
+            # LLVM is in backports, as for the tool root.
+            hook = (f'f="$1/etc/apt/sources.list"; uri=$(sed -n "s/^deb \\(\\[.*\\] \\)\\?\\([^ ]*\\) {toolroot.SUITE} .*/\\2/p" "$f" | head -n 1); '
+                    f'[ -n "$uri" ] || exit 1; echo "deb $uri {toolroot.SUITE}-backports main" >> "$f"')
+            toolroot.bootstrap(root, sorted(set(names)), ["--variant=apt", f"--setup-hook={hook}", f"--customize-hook=copy-in {package} /tmp",
+                                                          f"--customize-hook=chroot \"$1\" dpkg -i /tmp/{package.name}"], log, "a clean Debian")
+            status = (root / "var/lib/dpkg/status").read_text()
+            if not re.search(rf"^Package: kpkeys-tools\nStatus: {INSTALLED}$", status, re.M):
+                raise Failure(f"{package.name} is not installed", f"the whole log is {log}", ui.TEST_FAILED)
+        for program in programs:
+            with ui.step(f"{package.name}: {program} --help"):
+                argv = ["bwrap", "--die-with-parent", "--unshare-all", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--clearenv",
+                        "--setenv", "PATH", "/usr/bin", "--", f"/{program}", "--help"]
+                proc.run(argv, log=log, append=True, failure=Failure(f"{program} does not run in a clean Debian {toolroot.SUITE}", f"the whole log is {log}", ui.TEST_FAILED))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def package(install: bool) -> int:
+    """Make out/package/*.deb; with @install, install it into a clean Debian and run it there."""
+    source = settings.PROJECT / SOURCE
+    if not (source / "CMakeLists.txt").is_file():
+        raise Failure(f"{SOURCE}/CMakeLists.txt is not there: this tree has no C++ tools", "check out a version that has them")
+    if "Debian.cmake" not in (source / "CMakeLists.txt").read_text():
+        raise Failure(f"{SOURCE}/CMakeLists.txt does not include {RECIPE}", f"add at its end: include(../{RECIPE})")
+    tools = toolroot.get()
+    with settings.lock(settings.out(), "the output directory"):
+        made = _build(tools, source, settings.out() / "package-build")
+        programs = _programs(tools, made)
+        final = settings.out() / "package"
+        final.mkdir(exist_ok=True)
+        for old in final.glob("*.deb"):
+            old.unlink()
+        path = Path(shutil.copy2(made, final))
+        if install:
+            _try(tools, path, programs)
+    print(f"{path}: {', '.join(os.path.basename(p) for p in programs)}")
+    return ui.PASS
