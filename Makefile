@@ -32,7 +32,7 @@ save: ## that branch back into patches/
 refresh: ## apply the stored series again and write it back: what drifted shows as a diff
 	@$(KPKEYS) refresh $(SERIES)
 rebase: ## move the branch to BASE=rev; after a conflict the same command goes on
-	@$(KPKEYS) rebase $(SERIES)
+	@$(KPKEYS) rebase
 lint-series: ## form of the stored series; needs no tree
 	@$(KPKEYS) lint-series
 series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FROM= TO=)

@@ -52,7 +52,7 @@ def _refresh(args: argparse.Namespace) -> int:
 
 
 def _rebase(args: argparse.Namespace) -> int:
-    return rebase.rebase(args.series, args.abort)
+    return rebase.rebase("linux", args.abort)
 
 
 def _cover(args: argparse.Namespace) -> int:
@@ -165,7 +165,6 @@ def _parser() -> argparse.ArgumentParser:
     move = verbs.add_parser("rebase", help="move the branch to BASE=; after a conflict, the same command goes on",
                             epilog="BASE= is a recorded base (patches/linux/base, on-TAG), a commit of your KERNEL=, or with LINUX_VERSION= a "
                             "release of Debian's. Example: rebase BASE=v7.2.12; resolve, git add, rebase; save.")
-    move.add_argument("series", nargs="?", choices=series.BRANCHES, default="linux", help="(default: linux)")
     move.add_argument("--abort", action="store_true", help="give up a rebase that stopped: the branch as it was before")
     move.set_defaults(run=_rebase)
 

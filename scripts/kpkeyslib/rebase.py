@@ -37,18 +37,19 @@ def _target(name: str) -> Target:
     if not wanted:
         raise Failure("which base? BASE is not set", f"make rebase BASE=<tag>; recorded: {', '.join(bases.recorded(series.stored(name)))}")
     stored = trees.read_series(series.stored(name), wanted)
-    version = settings.text("LINUX_VERSION")
-    if name != "linux" or settings.kernel() or wanted in bases.recorded(stored.directory) or not version:
-        if name != "linux" or not settings.kernel() and wanted != stored.base.tag:
-            raise Failure(f"BASE={wanted} is no base this series is kept for",
-                          f"recorded: {', '.join(bases.recorded(stored.directory))}; for a commit of your tree add KERNEL=<dir>; "
-                          f"for another Debian kernel add LINUX_VERSION=<Debian version>")
+    recorded = bases.recorded(stored.directory)
+    if settings.kernel() or wanted in recorded:
         repo, commit, label = trees.base_of(stored)
         return Target(repo, commit, label, stored.base, {})
+    version = settings.text("LINUX_VERSION")
+    if not version:
+        raise Failure(f"BASE={wanted} is no base this series is kept for",
+                      f"recorded: {', '.join(recorded)}; for a commit of your tree add KERNEL=<dir>; "
+                      "for another Debian kernel add LINUX_VERSION=<Debian version>")
     release = re.fullmatch(r"v(\d+\.\d+)(\.\d+)?(-rc\d+)?", wanted)
     if not release:
         raise Failure(f"BASE={wanted} is not the tag of a release", "for a commit of your tree add KERNEL=<dir>")
-    base = sources.Base("linux", wanted, "", f"linux-source-{release[1]}", version)
+    base = sources.Base(name, wanted, "", f"linux-source-{release[1]}", version)
     repo = sources.repository(base)
     return Target(repo, _git(repo, "rev-parse", "base^{commit}"), f"linux {wanted}", base,
                   {"tag": wanted, "commit": "", "package": base.package, "version": version})
@@ -157,8 +158,8 @@ def rebase(name: str, abort: bool = False) -> int:
 
 def _start(name: str, tree: Path, state: dict, again: dict | None) -> int:
     """Begin, or begin @again after a kill."""
-    own = name != "linux" or settings.kernel() is None
-    to = _target(name) if not again or settings.text("BASE") else _target_again(again)
+    own = settings.kernel() is None
+    to = _target(name) if not again or settings.text("BASE") else _target_again(name, again)
     series._refuse_foreign(name, tree, to.repo, own, to.base)
     force = "to" in state
     if not force:
@@ -196,10 +197,10 @@ def _start(name: str, tree: Path, state: dict, again: dict | None) -> int:
     return _finish(name, tree, state)
 
 
-def _target_again(going: dict) -> Target:
+def _target_again(name: str, going: dict) -> Target:
     tag = going["wanted"]
     move = going["move"]
-    base = sources.Base("linux", tag, "", move.get("package", ""), move.get("version", ""))
+    base = sources.Base(name, tag, "", move.get("package", ""), move.get("version", ""))
     return Target(Path(going["repo"]), going["onto"], going["name"], base, move)
 
 

@@ -490,6 +490,29 @@ class Trailers(Case):
         self.unchanged()
 
 
+    def test_killed(self):
+        self.ok("reroll", MSGID="a@example.org")
+        self.project_commit("patches: v2")
+        shutil.copytree(self.tree, self.root / "second", symlinks=True)
+        before = self.files()
+        mbox = self.root / "thread.mbox"
+        mbox.write_text("From a Thu Jan  1 00:00:00 1970\nFrom: Rita <rita@example.org>\nSubject: Re: [PATCH RFC 1/3] mm: kpkeys: Add the header\n"
+                        "Message-Id: <r@example.org>\nIn-Reply-To: <x@example.org>\n\nReviewed-by: Rita <rita@example.org>\n")
+        for point in ("trailers-made", "trailers-on-branch", "written", "before-swap", "after-swap"):
+            with self.subTest(point):
+                git(self.project, "checkout", "-q", "patches")
+                shutil.rmtree(self.tree)
+                shutil.copytree(self.root / "second", self.tree, symlinks=True)
+                child = self.start("trailers", str(mbox), KPKEYS_TEST_KILL=point)
+                said = child.communicate(timeout=120)[0]
+                self.assertEqual(child.returncode, -signal.SIGKILL, said)
+                self.assertEqual(self.files() == before, point != "after-swap")
+                self.ok("save")
+                self.ok("trailers", str(mbox))
+                self.assertIn("Reviewed-by: Rita <rita@example.org>\n---", (self.stored / self.names()[0]).read_text())
+                self.assertEqual(git(self.tree, "status", "--porcelain"), "")
+
+
 class DiffVersions(Case):
     def test_refusals(self):
         self.refused("diff-versions", says="A and B are not both set")
@@ -600,7 +623,12 @@ class Cover(Case):
 
 
 class Real(unittest.TestCase):
-    """The series of this project on its kernel: load, save, and the mails."""
+    """The series of this project on its kernel: load, save, and the mails.
+
+    The work tree stays for the next run: to write and remove a kernel tree can take minutes.
+    """
+
+    LOADED = "refs/kpkeys-test/loaded"
 
     def test_load_save_mails(self):
         stored = trees.read_series(settings.PROJECT / "patches/linux")
@@ -612,14 +640,17 @@ class Real(unittest.TestCase):
         for name in ("scripts", "patches", "kunit"):
             shutil.copytree(settings.PROJECT / name, root / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
         (root / "gitconfig").write_text(test_series.USER)
-        env = test_series.environment(CACHE=str(settings.cache()), O=str(root / "out"), GIT_CONFIG_GLOBAL=str(root / "gitconfig"))
-        tree = root / "project/work/linux"
+        tree = Path(os.environ.get("KPKEYS_TEST_OUT") or settings.out()).resolve() / "tests" / "mail-tree"
+        env = test_series.environment(CACHE=str(settings.cache()), O=str(root / "out"), GIT_CONFIG_GLOBAL=str(root / "gitconfig"), WORKTREE=str(tree))
+        if tree.is_dir() and git(tree, "rev-parse", "--verify", "--quiet", self.LOADED, check=False):
+            git(tree, "reset", "-q", "--hard", self.LOADED)
 
         def kpkeys(*args) -> subprocess.CompletedProcess:
             return subprocess.run([sys.executable, root / "project/scripts/kpkeys", *args], env=env, capture_output=True, text=True)
 
         loaded = kpkeys("load")
         self.assertEqual(loaded.returncode, 0, loaded.stderr)
+        git(tree, "update-ref", self.LOADED, "HEAD")
         saved = kpkeys("save")
         self.assertIn("no files differ", saved.stdout, saved.stderr)
         refused = kpkeys("send-dry-run")

@@ -149,6 +149,13 @@ class Rebase(Case):
         self.refused("save", says="0003-arm64-kpkeys-Another-subject.patch on v7.1.9 is 0003-arm64-kpkeys-Extend")
         self.unchanged()
 
+    def test_cover_letter_of_another_base_is_refused(self):
+        self.ok("rebase", BASE="v7.1.9")
+        git(self.tree, "rebase", "-q", "-i", "HEAD~4", GIT_SEQUENCE_EDITOR="sed -i 1s/pick/reword/", GIT_EDITOR="sed -i s/Four/Five/",
+            GIT_COMMITTER_EMAIL="dev@example.org")
+        self.refused("save", says="the cover letter on v7.1.9 is not the stored one")
+        self.unchanged()
+
     def test_message_that_differs_is_kept(self):
         self.ok("rebase", BASE="v7.1.9")
         subject = git(self.tree, "log", "-1", "--format=%s")
@@ -375,6 +382,21 @@ class Bases(Case):
         git(self.tree, "am", "--continue", GIT_COMMITTER_EMAIL="dev@example.org")
         self.ok("save")
         self.assertEqual(self.differing("v7.2.12"), self.names()[2:])
+
+    def test_stale_linked_work_tree(self):
+        shutil.rmtree(self.tree)
+        kernel = self.user_kernel()
+        self.ok("load", KERNEL=str(kernel))
+        # The directory is gone, its entry is not: as if it never was.
+        shutil.rmtree(self.tree)
+        self.ok("load", KERNEL=str(kernel))
+        # The entry is gone, the directory is not.
+        shutil.rmtree(kernel / ".git/worktrees")
+        self.refused("load", says="exists and is not a git work tree", KERNEL=str(kernel))
+        for verb in ("save", "rebase", "send-dry-run"):
+            self.refused(verb, says="is not a git work tree", BASE="v7.1.9")
+        self.assertTrue((self.tree / "mm/a.c").exists())
+        self.unchanged()
 
     def test_verify_takes_the_base(self):
         with mock.patch.dict(os.environ, self.env(BASE="v7.2.12"), clear=True), mock.patch.object(settings, "PROJECT", self.project):
