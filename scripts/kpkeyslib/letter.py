@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import aside, bases, guests, rebase, series, settings, toolroot, trees, ui
-from .plumbing import _environment, _git, _pipe, _point, _read, _write
+from .plumbing import _ask, _environment, _git, _pipe, _point, _read, _write
 from .trees import COVER
 from .ui import Failure
 
@@ -136,10 +136,24 @@ PARTS: dict[str, Callable[[Source], str]] = {
     "shortlog": _shortlog, "diffstat": _diffstat, "tests": _tests, "bench": _bench, "tools": _tools}
 
 
+def _branch(name: str) -> Source | None:
+    """The branch of series @name, where it is just what is stored: its base may be one of the user's."""
+    tree = series.worktree(name)
+    if not series._is_tree(tree) or _ask(tree, "symbolic-ref", "--quiet", "--short", "HEAD") != series.BRANCHES[name]:
+        return None
+    cover = series.find_cover(tree, "HEAD")
+    if not cover or not series._kept(tree, name, "HEAD"):
+        return None
+    return Source(aside.Commits(tree, cover.parents[0], cover, _git(tree, "rev-parse", "HEAD")), _git(tree, "rev-parse", "HEAD^{tree}"))
+
+
 def values(name: str, wanted: list[str]) -> dict[str, str]:
     """The content of the parts @wanted, of series @name as it is stored."""
     if not wanted:
         return {}
+    branch = _branch(name)
+    if branch:
+        return {part: PARTS[part](branch) for part in wanted}
     stored = trees.read_series(series.stored(name), settings.text("BASE") if name == "linux" else "")
     with aside.repository("cover") as tree:
         commits = aside.commit(tree, stored)

@@ -388,7 +388,8 @@ def save(name: str, overwrite: bool = False) -> int:
         _refuse_unfinished(tree)
         state = _state(tree)
         if "to" in state:
-            raise Failure(f"the last load into {tree} was cut short", f"run it again: {_verb('load', name)}")
+            verb = "rebase" if state.get("rebase") else "load"
+            raise Failure(f"the last {verb} of {tree} was cut short", f"run it again: {_verb(verb, name)}")
         _refuse_dirty(tree, "would be missing from the saved series")
         branch = _ask(tree, "symbolic-ref", "--quiet", "--short", "HEAD")
         if not branch:

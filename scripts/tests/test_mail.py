@@ -557,6 +557,26 @@ class Cover(Case):
         self.assertIn("4K pages, boot at EL1", body)
         self.assertNotIn("# begin", body)
 
+    def test_without_a_branch(self):
+        self.verified()
+        shutil.rmtree(self.tree)
+        self.ok("cover")
+        self.assertRegex(self.letter(), r"# begin tests\n  guest .*\n  el1 +7 ")
+        self.ok("load")
+        self.assertIn("no files differ", self.ok("save"))
+
+    def test_base_of_the_user_s(self):
+        """On another tree the same series has another content, and results are those of that one."""
+        shutil.rmtree(self.tree)
+        kernel = self.user_kernel()
+        self.commit("mm: Change by others", {"mm/others.c": "int x;\n"}, kernel)
+        self.ok("load", KERNEL=str(kernel))
+        self.verified(passed=9)
+        self.ok("cover")
+        self.assertRegex(self.letter(), r"\n  el1 +9 ")
+        self.sign()
+        self.ok("send-dry-run")
+
     def test_stale_letter_is_not_sent(self):
         self.ready()
         self.refused("send-dry-run", says="the cover letter's part 'tests' is not up to date")
@@ -615,6 +635,7 @@ class Cover(Case):
         git(self.root, "clone", "-q", "--bare", other, self.root / "cache/linux-7.2.12-1.git")
         before = self.files_below()
         self.ok("load", BASE="v7.2.12")
+        self.verified()
         self.refused("cover", says="not on the primary base")
         self.assertEqual(self.files_below(), before)
 

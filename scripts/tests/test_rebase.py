@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -269,6 +270,29 @@ class Rebase(Case):
                 self.assertIn("nothing to do", self.ok("load"))
                 self.assertEqual(git(self.tree, "status", "--porcelain"), "")
                 self.unchanged()
+
+    def half_done(self) -> Path:
+        """As git leaves it when it is killed in the middle of its checkout."""
+        self.killed("checkout", "v7.1.9")
+        state = json.loads((self.tree / ".git" / "kpkeys-series").read_text())
+        path = self.tree / "mm/a.c"
+        path.write_text(git(self.tree, "show", f"{state['to']}:mm/a.c")[:100])
+        (self.tree / ".git/index.lock").write_text("")
+        return path
+
+    def test_checkout_half_done(self):
+        self.half_done()
+        self.ok("rebase")
+        self.assertEqual(git(self.tree, "status", "--porcelain"), "")
+        self.assertEqual(git(self.tree, "rev-parse", "HEAD~4"), git(self.root / "v7.1.9", "rev-parse", "HEAD"))
+        self.assertIn("no files differ", self.ok("save"))
+
+    def test_checkout_half_done_and_then_edited(self):
+        path = self.half_done()
+        path.write_text("mine\n")
+        self.refused("rebase", says="mm/a.c has changes that are not its own")
+        self.assertEqual(path.read_text(), "mine\n")
+        self.unchanged()
 
     def test_killed_before_the_conflict(self):
         self.killed("rebase-handed-over", "v7.2.12")

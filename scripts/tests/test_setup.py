@@ -58,6 +58,24 @@ class TestVerdict(ProjectTest):
         self.assertIn("syntax error", done.err)
         self.assertNothingLeft()
 
+    def test_content(self):
+        """A result names the content it is about, so that it can be told to be of just this series."""
+        def content() -> str:
+            return json.loads((self.project.out / "verify/summary.json").read_text())["content"]
+
+        self.verdict("pass")
+        self.assertEqual(content(), git(self.project.source, "rev-parse", "HEAD^{tree}"))
+        self.verdict("fail")
+        self.assertEqual(content(), git(self.project.source, "rev-parse", "HEAD^{tree}"))
+        self.edit(self.project.source / "arch/arm64/mm/toy.c", "int line2;", "int line2b;")
+        self.verdict("pass")
+        self.assertEqual(content(), "", "what was changed has no name")
+        self.verdict("pass", TREE=self.project.kernel)
+        self.assertEqual(content(), git(self.project.kernel, "rev-parse", "HEAD^{tree}"))
+        write(self.project.kernel / "arch/arm64/mm/toy.c", "int x;\n")
+        self.verdict("pass", TREE=self.project.kernel)
+        self.assertEqual(content(), "")
+
     def test_worst_of_many(self):
         """'guests' ends with the worst status of all its guests."""
         self.assertEqual(self.project.run("guests", TOY_GUEST="panic").status, ui.GUEST_PANIC)
