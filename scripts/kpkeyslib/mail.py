@@ -93,8 +93,10 @@ def _sender(tree: Path) -> tuple[str, list[Failure]]:
     address = _ask(tree, "config", "sendemail.from") or _ask(tree, "config", "user.email")
     address = email.utils.parseaddr(address)[1]
     if not address or address == series.NOBODY[1]:
-        return address or series.NOBODY[1], [Failure("git has no user.email: the mails would be from nobody", "git config --global user.email you@example.org; "
-                        f"git config --global user.name 'Your Name'; then '{series._verb('load', 'linux')}'")]
+        return address or series.NOBODY[1], [Failure(
+            "git has no user.email: the mails would be from nobody",
+            "git config --global user.email you@example.org; git config --global user.name 'Your Name'; "
+            f"then '{series._verb('load', 'linux')}'")]
     return address, []
 
 
@@ -106,10 +108,11 @@ def _verified(tree: Path) -> list[Failure]:
     except (OSError, json.JSONDecodeError):
         return [Failure(f"nothing was verified: there is no {path}", run)]
     if summary.get("content") != _git(tree, "rev-parse", "HEAD^{tree}"):
-        return [Failure(f"verify has not run on exactly this series: the last was {summary.get('series') or 'nothing'} on {summary.get('base') or 'nothing'}, "
-                        "with other content", run)]
+        last = f"{summary.get('series') or 'nothing'} on {summary.get('base') or 'nothing'}"
+        return [Failure(f"verify has not run on exactly this series: the last was {last}, with other content", run)]
     if summary.get("verdict") != "pass":
-        return [Failure(f"verify has not passed on this series: {summary.get('verdict')} in guest {summary.get('guest')}", f"look at {path.parent}, mend it, {run}")]
+        return [Failure(f"verify has not passed on this series: {summary.get('verdict')} in guest {summary.get('guest')}",
+                        f"look at {path.parent}, mend it, {run}")]
     return []
 
 
@@ -207,7 +210,8 @@ def _check(mails: list[Mail], count: int, limit: int, sender: str) -> list[Failu
             problems.append(Failure(f"{mail.path.name} is no reply to the cover letter", "look for 'thread' in your b4 and format configuration"))
     for mail in mails:
         if not {*mail.to, *mail.cc} - {sender}:
-            problems.append(Failure(f"{mail.path.name} has no recipient but the sender", "does the tree have scripts/get_maintainer.pl? or: b4 prep --edit-cover, and add To:"))
+            problems.append(Failure(f"{mail.path.name} has no recipient but the sender",
+                                    "does the tree have scripts/get_maintainer.pl? or: b4 prep --edit-cover, and add To:"))
         if mail.size > limit:
             problems.append(Failure(f"{mail.path.name} has {mail.size} bytes, the lists take {limit}: {mail.subject}",
                                     "split that patch; or, if the list takes more, MAIL_LIMIT=<bytes>"))
@@ -292,7 +296,8 @@ def _remarks(directory: Path, tree: Path, cover: series.Commit, commits: list[se
     found = []
     tag = bases.below(directory, tree, cover.parents[0])
     if _git(tree, "show", "-s", "--format=%ae", cover.parents[0]) == series.NOBODY[1]:
-        found.append(f"base-commit: in the mails is of an import that nobody else has; load with KERNEL=<clone of Linux> BASE={tag or 'v...'} before sending")
+        found.append("base-commit: in the mails is of an import that nobody else has; "
+                     f"load with KERNEL=<clone of Linux> BASE={tag or 'v...'} before sending")
     authors = {a for a in _git(tree, "log", "--format=%ae", f"{cover.id}..HEAD").splitlines() if a.endswith("@localhost")}
     if authors:
         found.append(f"the patches are by {', '.join(sorted(authors))}: each mail's text begins with that From: line, and lists want a person's name")

@@ -26,7 +26,8 @@ def _build(tools: toolroot.ToolRoot, source: Path, build: Path) -> Path:
 
     def run(what: str, *argv) -> None:
         # cpack leaves its work where it is run.
-        tools.run(argv, cwd=build, log=log, append=True, failure=Failure(f"the tools could not be {what}", f"the whole log is {log}", ui.BUILD_FAILED))
+        failure = Failure(f"the tools could not be {what}", f"the whole log is {log}", ui.BUILD_FAILED)
+        tools.run(argv, cwd=build, log=log, append=True, failure=failure)
 
     with ui.step("tools: building the package") as line:
         run("configured", "cmake", "-G", "Ninja", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release")
@@ -52,8 +53,8 @@ def _depends(tools: toolroot.ToolRoot, build: Path) -> str:
     work = build / "shlibs"
     (work / "debian").mkdir(parents=True)
     (work / "debian" / "control").write_text("Source: kpkeys-tools\n\nPackage: kpkeys-tools\nArchitecture: any\n")
-    said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in programs)], cwd=work, capture=True,
-                     failure=Failure("dpkg-shlibdeps does not know what the tools link to", "link to libraries of Debian's packages", ui.BUILD_FAILED)).stdout
+    failure = Failure("dpkg-shlibdeps does not know what the tools link to", "link to libraries of Debian's packages", ui.BUILD_FAILED)
+    said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in programs)], cwd=work, capture=True, failure=failure).stdout
     return said.strip().partition("=")[2]
 
 
@@ -89,7 +90,8 @@ def _try(tools: toolroot.ToolRoot, package: Path, programs: list[str]) -> None:
             with ui.step(f"{package.name}: {program} --help"):
                 argv = ["bwrap", "--die-with-parent", "--unshare-all", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--clearenv",
                         "--setenv", "PATH", "/usr/bin", "--", f"/{program}", "--help"]
-                proc.run(argv, log=log, append=True, failure=Failure(f"{program} does not run in a clean Debian {toolroot.SUITE}", f"the whole log is {log}", ui.TEST_FAILED))
+                failure = Failure(f"{program} does not run in a clean Debian {toolroot.SUITE}", f"the whole log is {log}", ui.TEST_FAILED)
+                proc.run(argv, log=log, append=True, failure=failure)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

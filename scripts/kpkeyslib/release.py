@@ -91,7 +91,8 @@ def _mbox(release: Release) -> str:
     subject, _, body = _letter(c.cover.message).partition("\n")
     texts = [_read(patch) for patch in patches]
     newest = max((date for text in texts for date in re.findall(r"^Date: (.*)$", text, re.M)[:1]), key=email.utils.parsedate_to_datetime)
-    about = "".join(f"{key}: {value}\n" for key, value in (("base-commit", release.stored.base.commit), ("change-id", tracked["change-id"])) if value)
+    known = (("base-commit", release.stored.base.commit), ("change-id", tracked["change-id"]))
+    about = "".join(f"{key}: {value}\n" for key, value in known if value)
     shortlog = _git(c.tree, "shortlog", "-w75,2,4", f"{c.cover.id}..{c.tip}")
     diffstat = _git(c.tree, "diff", "--stat=72", "--summary", c.base, c.tip)
     author = re.search(r"^From: (.*)$", texts[0], re.M)[1]
@@ -158,7 +159,8 @@ def _write_files(release: Release, into: Path) -> int:
     _write(into / f"{name}.diff", _pipe(c.tree, "", "diff", "--binary", "--full-index", c.base, c.tip))
     _write(into / COVER, _letter(c.cover.message))
     when = int(max(email.utils.parsedate_to_datetime(d).timestamp() for d in re.findall(r"^Date: (.*)$", mbox, re.M)[:1]))
-    _write(into / "SBOM.spdx.json", _sbom(release, datetime.datetime.fromtimestamp(when, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")))
+    stamp = datetime.datetime.fromtimestamp(when, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write(into / "SBOM.spdx.json", _sbom(release, stamp))
     _write(into / "README", README.format(name=name, count=len(stored.patches), tag=stored.base.tag, cover=COVER,
                                           base=f"Linux {stored.base.release}" + (f" ({stored.base.commit})" if stored.base.commit else "")))
     files = sorted(p for p in into.rglob("*") if p.is_file())
@@ -241,7 +243,8 @@ def tarball() -> int:
     with series._alone(name), aside.repository("release") as new:
         findings = serieslint.Lint(series.stored(name)).run()
         if findings:
-            raise Failure(f"the series is not fit for a release: {findings[0].path.name}:{findings[0].line}: {findings[0].what}", "see and repair: make lint-series")
+            raise Failure(f"the series is not fit for a release: {findings[0].path.name}:{findings[0].line}: {findings[0].what}",
+                          "see and repair: make lint-series")
         with ui.step(f"{stored.name}: writing the release") as line:
             release = Release(stored, aside.commit(new / "commits", stored))
             files = new / stored.name

@@ -378,6 +378,11 @@ def _read_branch(name: str, tree: Path, tip: str, loaded: bool) -> tuple[str, st
     return tag, _read(directory / COVER)
 
 
+def _marks(cover: str) -> list[str]:
+    """The lines of the letter @cover that generated parts stand between (letter.py)."""
+    return re.findall(r"^# (?:begin|end) \S+", cover, re.M)
+
+
 def save(name: str, overwrite: bool = False) -> int:
     """Write the branch of series @name back to its files."""
     tree, directory = worktree(name), stored(name)
@@ -402,6 +407,7 @@ def save(name: str, overwrite: bool = False) -> int:
         if pending and (tip == state["tip"] or not subjects.intersection(pending)):
             raise Failure(f"the last load stopped before \"{pending[0]}\", and {len(pending)} patches are not on the branch",
                           f"load them again: {_verb('load', name)}")
+        marks = set(_marks(_read(directory / COVER))) if (directory / COVER).is_file() else set()
         new, signoffs = _stage(directory, tree, tip, base, cover)
         changes = _differences(new, directory)
         now = _digest(directory)
@@ -421,6 +427,10 @@ def save(name: str, overwrite: bool = False) -> int:
         line.detail = f"{len(subjects)} patches of {branch}, {len(changes) or 'no'} files differ"
     for change in changes:
         ui.note(change)
+    lost = marks - set(_marks(cover))
+    if lost:
+        # git's 'reword' takes them for comments of its own.
+        ui.note(f"the cover letter has lost '{sorted(lost)[0]}', between which a part of it is made; edit it with b4 prep --edit-cover")
     if signoffs:
         ui.note(f"{signoffs} Signed-off-by lines left out: the sender adds them when sending")
     loose = _git(tree, "ls-files", "--others", "--exclude-standard", "--directory").splitlines()

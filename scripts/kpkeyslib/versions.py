@@ -65,14 +65,16 @@ def _need_committed(name: str, revision: int) -> None:
         return
     changed = _project_git("status", "--porcelain", "--", f"patches/{name}").splitlines()
     if changed:
-        raise Failure(f"v{revision} as it was sent is not in the project's history: {changed[0][3:]} is not committed", f"git add patches/{name}; git commit -m 'patches: send v{revision}'")
+        raise Failure(f"v{revision} as it was sent is not in the project's history: {changed[0][3:]} is not committed",
+                      f"git add patches/{name}; git commit -m 'patches: send v{revision}'")
 
 
 def reroll(name: str) -> int:
     """Make the cover letter that of the next version, once this one was sent."""
     tree, msgid = series.worktree(name), settings.text("MSGID").strip().strip("<>")
     if msgid and not re.fullmatch(r"[^\s@<>/]+@[^\s@<>/]+", msgid):
-        raise Failure(f"MSGID={settings.text('MSGID')} is not a Message-Id", "take it from the cover letter as it was sent: MSGID=20261121-...@example.org")
+        raise Failure(f"MSGID={settings.text('MSGID')} is not a Message-Id",
+                      "take it from the cover letter as it was sent: MSGID=20261121-...@example.org")
     with series._alone(name):
         text = _read(series.stored(name) / COVER)
         now = _tracked(text)["revision"]
@@ -167,7 +169,8 @@ def _version(name: str, wanted: str, into: Path) -> Path:
     commit = known.get(int(number[1]), "") if number else _project_git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
     if not commit:
         have = ", ".join(f"v{n}" for n in sorted(known)) or "none"
-        raise Failure(f"no version {wanted} of the {name} series in the project's history", f"versions there: {have}; or give a commit of the project")
+        raise Failure(f"no version {wanted} of the {name} series in the project's history",
+                      f"versions there: {have}; or give a commit of the project")
     target = into / wanted.replace("/", "_") / name
     target.mkdir(parents=True)
     archive = subprocess.run(["git", "-C", str(settings.PROJECT), "archive", commit, f"patches/{name}"], capture_output=True)

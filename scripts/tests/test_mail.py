@@ -621,6 +621,10 @@ class Cover(Case):
         (self.stored / trees.COVER).unlink()
         self.refused("cover", says="is not there")
 
+    def test_marks_lost_in_a_reword(self):
+        git(self.tree, "rebase", "-q", "-i", "--no-ff", "HEAD~4", GIT_SEQUENCE_EDITOR="sed -i 1s/pick/reword/", GIT_EDITOR="sed -i s,Four,Five,", GIT_COMMITTER_EMAIL=SENDER)
+        self.assertIn("the cover letter has lost '# begin tests'", self.ok("save"))
+
     def test_on_another_base(self):
         self.verified()
         own = self.stored / "on-v7.2.12"
