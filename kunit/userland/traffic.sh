@@ -142,6 +142,7 @@ memory()
 		ask_memory 268435456 -gt $((before + 200000))
 		# The new memory is movable, and the last processor's own.
 		taskset -c "$(($(nproc) - 1))" memwork fill 200 1
+		scan
 		ask_memory 0 -le "$before"
 	done
 }

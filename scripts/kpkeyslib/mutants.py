@@ -3,8 +3,9 @@
 
 mutantsites.py puts a switch at each site of a copy of the sources. The kernel is built once and
 booted once for each mutant. A mutant is killed if a case that passes without it does not pass,
-or if the guest panics, hangs or gives no results. One that survives all of GUESTS needs a
-reason in kunit/mutants/survivors.txt.
+or if the guest panics, hangs or gives no results. One that survives all of GUESTS is tried in
+Debian's user land, where memory comes and goes and the suites run when the boot is over. One that
+survives that as well needs a reason in kunit/mutants/survivors.txt.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import guests, kernel, kunit, mutantsites, proc, qemu, settings, ui, verify
+from . import guests, kernel, kunit, mutantsites, proc, qemu, selftests, settings, ui, userland, verify
 from .mutantsites import Site
 from .ui import Failure
 
@@ -39,6 +40,9 @@ VARIANTS = {
     # The trampoline's page table is used, if only on request
     "kpti": ("el1", "kpti=on"),
 }
+# What is done in user land, of kunit/userland/tests.list: all of it is judged without another kernel to compare with.
+USERLAND = userland.Run("userland", "page tables protected", "enabled",
+                        names=("kunit-hardened", "memory-hotplug", "processes", "mappings"))
 SURVIVORS = guests.KUNIT / "mutants" / "survivors.txt"
 SUITES = ("kpkeys", "kpkeys_hardened_pgtables")
 OOPS = re.compile(r"Unable to handle kernel |Internal error: Oops")
@@ -187,6 +191,18 @@ def judge(mutant: Mutant, boot: kunit.Boot, control: Control) -> None:
     elif mutant.failures:
         first = mutant.failures[0] + (" (did not run)" if not failed and missing else "")
         mutant.killed = first + (f" and {len(mutant.failures) - 1} more" if len(mutant.failures) > 1 else "")
+
+
+def judge_userland(mutant: Mutant, report: selftests.Report, console: str, tests: dict[str, selftests.Test]) -> None:
+    """Note in @mutant what its @report of user land came to."""
+    mutant.guest = USERLAND.name
+    hits = HITS.search(console)
+    if hits and int(hits[1]) == mutant.site.number:
+        mutant.hits = max(mutant.hits, int(hits[2]))
+    found = userland.judge({USERLAND.name: report}, tests, userland.Exceptions(), (USERLAND,)).problems
+    mutant.failures = [problem.partition(": ")[2] for problem in found]
+    if found:
+        mutant.killed = mutant.failures[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "")
 
 
 def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str]) -> list[str]:
@@ -363,6 +379,32 @@ class _Runner:
             pool.shutdown()
 
 
+def _in_userland(mutants: list[Mutant], tree: Path, image: Path, machine: qemu.Qemu, done: Callable[[Mutant], None]) -> None:
+    """Try @mutants in Debian's user land, two at a time."""
+    out = _directory() / USERLAND.name
+    tests = selftests.read_list(userland.SOURCES / "tests.list")
+    archive = userland.make_archive(tree, out, {n: tests[n] for n in USERLAND.names}, ["/tests/memwork"], None)
+
+    def boot(some: list[Mutant]) -> None:
+        prepared = [userland.guest_of(dataclasses.replace(USERLAND, append=(f"kpkeys_mutant={m.site.number}",)), machine, image, archive,
+                                      _directory() / "runs" / f"{m.site.number}-{USERLAND.name}") for m in some]
+        for mutant, guest, report in zip(some, prepared, userland.side_by_side(prepared)):
+            mutant.seconds += sum(result.seconds for result in report.tests.values())
+            judge_userland(mutant, report, (guest.directory / "console.log").read_text(errors="replace"), tests)
+
+    with ui.step(f"{USERLAND.name}: without a mutant") as line:
+        control = Mutant(Site(0, ""))
+        boot([control])
+        if control.killed:
+            raise Failure(f"without a mutant the tests do not pass in {USERLAND.name}: {control.killed}", "mend that first",
+                          ui.TEST_FAILED, "\n".join(control.failures))
+        line.detail = f"{len(USERLAND.names)} tests passed"
+    for pair in (mutants[i:i + 2] for i in range(0, len(mutants), 2)):
+        boot(pair)
+        for mutant in pair:
+            done(mutant)
+
+
 @dataclass
 class Report:
     """All that a run came to."""
@@ -415,6 +457,12 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
                 print(f"{time.strftime('%H:%M:%S')}  guest {name}: {count}/{len(left)} {mutant.site.name}: {mutant.verdict}", flush=True)
 
             runner.boot_all(left, name, control, show)
+        left = [m for m in mutants if m.built and not m.killed]
+        # Nobody expects another outcome of those that no test can notice.
+        left = [m for m in left if sample == 0 or m.site.name not in reasons]
+        if left:
+            name, count = USERLAND.name, 0
+            _in_userland(left, tree, image, machine, show)
         problems = verdict(mutants, sites, reasons)
         report = Report(mutants, sites, problems)
         summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,
