@@ -6,8 +6,8 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
+#include <compare>
 #include <string>
-#include <tuple>
 #include <vector>
 
 namespace kpkeys {
@@ -41,6 +41,10 @@ struct Finding {
   /// What makes it the same finding when lines move, such as shape and text of
   /// the expression. Goes into the fingerprint; the message does if it is empty.
   std::string Key;
+  /// What this finding is called in baselines and by code review sites;
+  /// sortAndDedupe() gives it.
+  std::string Fingerprint;
+  bool Known = false; ///< In the baseline.
 };
 
 /// How bad a finding is.
@@ -62,15 +66,14 @@ struct CheckInfo {
 /// The entry of @p Checks with the name @p Name, or null.
 const CheckInfo *findCheck(llvm::ArrayRef<CheckInfo> Checks, llvm::StringRef Name);
 
-/// Sort by place, then by check, and merge findings that are the same, as those
-/// in a header are that many units include. Of two that differ in their notes
-/// only, the one with more notes stays: it explains more.
+/// Sort by place, then by check; merge findings that are the same, as those in
+/// a header are that many units include; give each its fingerprint. Of two that
+/// differ in their notes only, the one with more notes stays: it explains more.
+///
+/// The fingerprint is 16 hexadecimal digits of check, file, function, key and,
+/// where these are not unique, the ordinal in source order: no line numbers. So
+/// this must see all findings, before any is filtered out.
 void sortAndDedupe(std::vector<Finding> &Findings);
-
-/// A name of 16 hexadecimal digits for each of @p Findings, in their order,
-/// that stays when lines move: made of check, file, function, key and, where
-/// that is not unique, the ordinal in source order.
-std::vector<std::string> fingerprints(llvm::ArrayRef<Finding> Findings);
 
 } // namespace kpkeys
 
