@@ -10,7 +10,7 @@ namespace kpkeys {
 
 static Error bad(StringRef Name, const Twine &Why) {
   return createStringError(inconvertibleErrorCode(),
-                           "baseline " + Name + ": " + Why + "; write one with --format=json --output=FILE");
+                           "baseline " + Name + ": " + Why + "; a baseline is the JSON report of an earlier run");
 }
 
 Expected<Baseline> Baseline::parse(StringRef Text, StringRef Name) {

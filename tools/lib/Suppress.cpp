@@ -13,7 +13,7 @@ static constexpr StringLiteral Marker = "kpkeys-lint:";
 
 static Error bad(const Location &Loc, const Twine &Why) {
   return createStringError(inconvertibleErrorCode(), Loc.File + ":" + Twine(Loc.Line) + ": " + Why +
-                                                         "; write CHECK FILE FUNCTION REASON, '*' for any");
+                                                         "; write CHECK FILE[::FUNCTION] REASON");
 }
 
 Error Suppressions::load(StringRef Path) {
@@ -48,11 +48,14 @@ static StringRef takeWord(StringRef &Rest) {
 Error Suppressions::parseLine(StringRef Line, Location Loc) {
   Texts.push_back(std::make_unique<std::string>(Line.str()));
   StringRef Rest = *Texts.back();
-  StringRef Check = takeWord(Rest), File = takeWord(Rest), Function = takeWord(Rest);
-  if (Function.empty())
-    return bad(Loc, "'" + Line + "' names no " + (File.empty() ? "file" : "function"));
+  StringRef Check = takeWord(Rest), Place = takeWord(Rest);
+  if (Place.empty())
+    return bad(Loc, "'" + Line + "' names no file");
   if (Rest.empty())
     return bad(Loc, "no reason for '" + Line + "'");
+  auto [File, Function] = Place.split("::");
+  if (Function.empty())
+    Function = "*";
   Rule New;
   for (auto [Into, Pattern] : {std::pair(&New.Check, Check), std::pair(&New.File, File), std::pair(&New.Function, Function)}) {
     Expected<GlobPattern> Glob = GlobPattern::create(Pattern);
@@ -62,7 +65,7 @@ Error Suppressions::parseLine(StringRef Line, Location Loc) {
   }
   New.CheckText = Check.str();
   New.FileText = File.str();
-  New.FunctionText = Function.str();
+  New.Place = Place.str();
   New.Loc = std::move(Loc);
   Rules.push_back(std::move(New));
   return Error::success();
@@ -205,8 +208,7 @@ std::vector<Finding> Suppressions::unused(function_ref<bool(StringRef)> Ran,
         Add(C.Loc, "suppression of '" + C.Check + "' is not needed", C.Check);
   for (const Rule &R : Rules)
     if (!R.Used && Ran(R.CheckText) && Analysed(R.FileText))
-      Add(R.Loc, "suppression '" + R.CheckText + " " + R.FileText + " " + R.FunctionText + "' is not needed",
-          R.CheckText + " " + R.FileText + " " + R.FunctionText);
+      Add(R.Loc, "suppression '" + R.CheckText + " " + R.Place + "' is not needed", R.CheckText + " " + R.Place);
   return Out;
 }
 

@@ -17,8 +17,8 @@ inline constexpr llvm::StringLiteral SuppressionCheck = "suppression";
 
 /// What keeps a reviewed finding from being reported, always with the reason.
 ///
-/// A line of a suppression file is "CHECK FILE FUNCTION REASON", where the first
-/// three are glob patterns; '#' begins a comment line. In a source, the
+/// A line of a suppression file is "CHECK FILE[::FUNCTION] REASON", where the
+/// names are glob patterns; '#' begins a comment line. In a source, the
 /// comment "kpkeys-lint: allow(CHECK[, CHECK]) REASON" speaks for its own line,
 /// or for the line after it if it stands alone.
 class Suppressions {
@@ -43,7 +43,7 @@ public:
 private:
   struct Rule {
     llvm::GlobPattern Check, File, Function;
-    std::string CheckText, FileText, FunctionText;
+    std::string CheckText, FileText, Place;
     Location Loc;
     bool Used = false;
   };

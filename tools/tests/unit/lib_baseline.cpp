@@ -37,7 +37,7 @@ static std::string errorOf(llvm::StringRef Text) {
 TEST(Baseline, BadInputNamesFileAndRemedy) {
   for (const char *Text : {"", "[]", "{}", "{\"findings\": [{}]}", "{\"findings\": [{\"fingerprint\": \"\"}]}", "{\"findings\": 1}"}) {
     EXPECT_THAT(errorOf(Text), HasSubstr("baseline b.json: ")) << Text;
-    EXPECT_THAT(errorOf(Text), HasSubstr("--format=json")) << Text;
+    EXPECT_THAT(errorOf(Text), HasSubstr("JSON report")) << Text;
   }
   EXPECT_EQ(errorOf("{\"findings\": []}"), "");
 }
