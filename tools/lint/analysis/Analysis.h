@@ -7,20 +7,11 @@
 #include "Config.h"
 #include "Facts.h"
 
-#include "llvm/ADT/IntrusiveRefCntPtr.h"
 #include "llvm/Support/Error.h"
 
+#include <map>
 #include <string>
 #include <vector>
-
-namespace llvm::vfs {
-class FileSystem;
-}
-
-namespace clang {
-class ASTContext;
-class Preprocessor;
-} // namespace clang
 
 namespace kpkeys::lint {
 
@@ -36,13 +27,13 @@ struct UnitCommand {
 /// Parse one unit and collect its facts.
 ///
 /// \param Diagnostics receives what clang says, errors included.
-/// \param Files where sources are read from, the real file system by default.
+/// \param InMemory files that are there besides, by path, with their text.
 /// \returns an error, with the first of clang's messages, if the unit does not
 ///   parse: facts of half a unit would look like a clean one.
 llvm::Expected<Facts>
 analyseUnit(const UnitCommand &Command, const Config &Config,
             std::string &Diagnostics,
-            llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> Files = nullptr);
+            const std::map<std::string, std::string> &InMemory = {});
 
 } // namespace kpkeys::lint
 

@@ -5,6 +5,8 @@
 #ifndef KPKEYS_LINT_ANALYSIS_CONFIG_H
 #define KPKEYS_LINT_ANALYSIS_CONFIG_H
 
+#include "lib/Finding.h"
+
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -15,14 +17,6 @@
 #include <vector>
 
 namespace kpkeys::lint {
-
-/// What `--list-checks` shows of a check. Each has a page in docs/.
-struct CheckInfo {
-  llvm::StringRef Name;
-  llvm::StringRef Summary;
-  /// 0: practically no false reports, the default of CI. Higher is noisier.
-  unsigned Level;
-};
 
 /// All checks of the analysis, in the order of their documentation.
 llvm::ArrayRef<CheckInfo> checks();
@@ -49,7 +43,7 @@ struct Exemption {
   std::string Check;
   /// Relative to the source tree.
   std::string File;
-  /// `*` for the whole file.
+  /// Empty for the whole file.
   std::string Function;
   std::string Reason;
   /// Where the exemption itself stands, for messages about it.
@@ -110,7 +104,7 @@ struct Config {
 /// unknown member is an error.
 llvm::Expected<Config> loadConfig(llvm::StringRef JSON);
 
-/// Read an exemption list: `CHECK FILE FUNCTION REASON...` a line, `#` begins a
+/// Read an exemption list: `CHECK FILE[::FUNCTION] REASON` a line, `#` begins a
 /// comment line. \p Origin is its name in messages.
 llvm::Expected<std::vector<Exemption>> parseExemptions(llvm::StringRef Text,
                                                        llvm::StringRef Origin);

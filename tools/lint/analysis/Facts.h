@@ -5,11 +5,12 @@
 #ifndef KPKEYS_LINT_ANALYSIS_FACTS_H
 #define KPKEYS_LINT_ANALYSIS_FACTS_H
 
-#include "Finding.h"
+#include "lib/Finding.h"
 
 #include "llvm/Support/Error.h"
 #include "llvm/Support/JSON.h"
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +43,8 @@ struct WriteSite {
   /// A guard is live on every path that leads here.
   bool Guarded = false;
   std::vector<Note> Notes;
+
+  bool operator==(const WriteSite &) const = default;
 };
 
 /// A pointer that a call hands on.
@@ -54,6 +57,8 @@ struct Argument {
   /// writes show it as such.
   bool TypedParameter = false;
   std::string Text;
+
+  bool operator==(const Argument &) const = default;
 };
 
 /// A call of which more is known than that it happens.
@@ -70,6 +75,8 @@ struct CallSite {
   bool InSection = false;
   std::vector<Argument> Arguments;
   std::vector<Note> Notes;
+
+  bool operator==(const CallSite &) const = default;
 };
 
 struct FunctionFacts {
@@ -86,6 +93,8 @@ struct FunctionFacts {
   std::vector<std::string> Callees;
   /// First and last lines that the preprocessor left out.
   std::vector<std::pair<unsigned, unsigned>> Skipped;
+
+  bool operator==(const FunctionFacts &) const = default;
 };
 
 /// The address of a function is used other than for a call.
@@ -95,6 +104,8 @@ struct AddressTaken {
   std::string Field;
   /// Type of the function.
   std::string Type;
+
+  auto operator<=>(const AddressTaken &) const = default;
 };
 
 /// A context that is handed to a function as a constant.
@@ -104,6 +115,8 @@ struct ContextUse {
   std::string Callee;
   std::string Text;
   int64_t Value = 0;
+
+  auto operator<=>(const ContextUse &) const = default;
 };
 
 /// Everything that linking needs to know of one unit.

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Which functions of a unit have to do with contexts, and whether contexts are
+// constants, these functions inlined, and their addresses left alone.
+#include "Unit.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Regex.h"
+
+using namespace clang;
+
+namespace kpkeys::lint {
+
+namespace {
+
+class ContextChecks {
+public:
+  explicit ContextChecks(Unit &U) : U(U) {}
+  void run();
+
+private:
+  void findRegisterWrites();
+  void findFunctions();
+  bool findMore(const Body &B);
+  bool forwardsContext(const Body &B, const CallExpr *C);
+  void describeGuards();
+  GuardClass describe(const Body &B);
+  void checkConstants(const Body &B);
+  void checkInline(const Body &B);
+  void checkAddresses();
+
+  bool isFixed(const Body &B, const Expr *E, unsigned Depth = 0) const;
+  std::optional<unsigned> parameter(const Body &B, const Expr *E) const;
+  bool isSensitive(const FunctionDecl *F) const;
+  bool writesRegister(const GCCAsmStmt *A) const;
+
+  Unit &U;
+  /// Why a function is a carrier.
+  llvm::DenseMap<const FunctionDecl *, SourceLocation> Reason;
+};
+
+} // namespace
+
+static const FunctionDecl *canonical(const FunctionDecl *F) {
+  return F ? F->getCanonicalDecl() : nullptr;
+}
+
+static bool isAlwaysInline(const FunctionDecl *F) {
+  return llvm::any_of(F->redecls(), [](const FunctionDecl *D) {
+    return D->hasAttr<AlwaysInlineAttr>();
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// The register
+//===----------------------------------------------------------------------===//
+
+/// The register operand of each msr or msr_s in assembly code.
+static void msrOperands(llvm::StringRef Code,
+                        llvm::SmallVectorImpl<std::string> &Operands) {
+  llvm::SmallVector<llvm::StringRef, 16> Lines;
+  llvm::SplitString(Code, Lines, "\n;");
+  for (llvm::StringRef Line : Lines) {
+    Line = Line.trim();
+    if (!Line.consume_front("msr_s") && !Line.consume_front("msr"))
+      continue;
+    if (Line.empty() || !llvm::isSpace(Line.front()))
+      continue;
+    // The register may be an expression with commas in no parentheses.
+    auto [Register, Value] = Line.rsplit(',');
+    Operands.push_back(Register.trim().lower());
+  }
+}
+
+bool ContextChecks::writesRegister(const GCCAsmStmt *A) const {
+  std::string Code = A->getAsmString();
+  llvm::SmallVector<std::string, 2> Operands;
+  msrOperands(Code, Operands);
+  if (Operands.empty())
+    return false;
+  // sys_reg(op0, op1, CRn, CRm, op2), expanded: (op0) << 19 | (op1) << 16 | ...
+  static constexpr unsigned Shifts[] = {19, 16, 12, 8, 5};
+  std::string Pattern;
+  for (unsigned I = 0; I < 5; ++I)
+    Pattern += "\\(*" + std::to_string(U.Cfg.RegisterEncoding[I]) +
+               "\\)* *<< *\\(*" + std::to_string(Shifts[I]) +
+               (I < 4 ? "\\)*[ |()]*" : "");
+  llvm::Regex Encoded(Pattern);
+  return llvm::any_of(Operands, [&](llvm::StringRef Register) {
+    for (llvm::StringRef Name : U.Cfg.RegisterNames)
+      if (Register.equals_insensitive(Name))
+        return true;
+    return Encoded.match(Register);
+  });
+}
+
+static bool isBarrier(const GCCAsmStmt *A) {
+  for (unsigned I = 0; I < A->getNumClobbers(); ++I)
+    if (llvm::StringRef(A->getClobber(I)) == "memory")
+      return true;
+  return false;
+}
+
+void ContextChecks::findRegisterWrites() {
+  bool AllHaveBarrier = true;
+  for (const auto &B : U.Bodies) {
+    bool Barrier = false;
+    for (const GCCAsmStmt *A : B->Asms) {
+      Barrier |= isBarrier(A);
+      if (!writesRegister(A))
+        continue;
+      U.WritesRegister = true;
+      // Tests and start-up code write it directly; what matters is what the
+      // restore goes through.
+      if (llvm::any_of(A->inputs(), [&](const Expr *In) {
+            return !isFixed(*B, In);
+          })) {
+        U.Carriers.insert(canonical(B->Function));
+        Reason.try_emplace(canonical(B->Function), A->getAsmLoc());
+        if (isAlwaysInline(B->Function))
+          AllHaveBarrier &= Barrier;
+      }
+    }
+  }
+  U.RestoreHasBarrier = U.WritesRegister && AllHaveBarrier;
+}
+
+//===----------------------------------------------------------------------===//
+// Functions that pass contexts and register values on
+//===----------------------------------------------------------------------===//
+
+/// The parameter that an expression is, if the function does not change it.
+std::optional<unsigned> ContextChecks::parameter(const Body &B,
+                                                 const Expr *E) const {
+  const auto *D = dyn_cast<DeclRefExpr>(strip(E));
+  const auto *P = D ? dyn_cast<ParmVarDecl>(D->getDecl()) : nullptr;
+  if (!P || B.Exposed.contains(P) || B.Values.contains(P) ||
+      P->getDeclContext() != B.Function)
+    return std::nullopt;
+  // Increments are stores that give no value.
+  for (const Expr *S : B.Stores)
+    if (const auto *Op = dyn_cast<UnaryOperator>(S))
+      if (const auto *R = dyn_cast<DeclRefExpr>(strip(Op->getSubExpr())))
+        if (R->getDecl() == P)
+          return std::nullopt;
+  return P->getFunctionScopeIndex();
+}
+
+/// Whether a value is decided in this function and nowhere else: a constant, or
+/// what setting a context returned.
+bool ContextChecks::isFixed(const Body &B, const Expr *E,
+                            unsigned Depth) const {
+  if (Depth > 8)
+    return false;
+  if (U.constant(E) || U.isSentinel(E))
+    return true;
+  const Expr *S = strip(E);
+  if (S != E && (U.constant(S) || U.isSentinel(S)))
+    return true;
+  if (const auto *C = dyn_cast<CallExpr>(S))
+    return U.isSetter(C->getDirectCallee());
+  if (const auto *C = dyn_cast<AbstractConditionalOperator>(S))
+    return isFixed(B, C->getTrueExpr(), Depth + 1) &&
+           isFixed(B, C->getFalseExpr(), Depth + 1);
+  const auto *D = dyn_cast<DeclRefExpr>(S);
+  const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+  if (!V || isa<ParmVarDecl>(V) || !V->hasLocalStorage() ||
+      B.Exposed.contains(V))
+    return false;
+  auto It = B.Values.find(V);
+  return It != B.Values.end() && llvm::all_of(It->second, [&](const Expr *Each) {
+           return isFixed(B, Each, Depth + 1);
+         });
+}
+
+bool ContextChecks::forwardsContext(const Body &B, const CallExpr *C) {
+  auto It = U.ContextParameters.find(canonical(C->getDirectCallee()));
+  if (It == U.ContextParameters.end())
+    return false;
+  bool Changed = false;
+  llvm::SmallVector<unsigned, 2> Indices = It->second;
+  for (unsigned Index : Indices) {
+    if (Index >= C->getNumArgs() || U.constant(C->getArg(Index)))
+      continue;
+    std::optional<unsigned> P = parameter(B, C->getArg(Index));
+    if (!P || !isAlwaysInline(B.Function))
+      continue;
+    auto &Own = U.ContextParameters[canonical(B.Function)];
+    if (!llvm::is_contained(Own, *P)) {
+      Own.push_back(*P);
+      Changed = true;
+    }
+  }
+  return Changed;
+}
+
+bool ContextChecks::findMore(const Body &B) {
+  const FunctionDecl *F = canonical(B.Function);
+  bool Changed = false;
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *Callee = canonical(C->getDirectCallee());
+    if (!Callee)
+      continue;
+    Changed |= forwardsContext(B, C);
+    if (U.isRestorer(Callee) && C->getNumArgs() == 1)
+      if (std::optional<unsigned> P = parameter(B, C->getArg(0)))
+        Changed |= U.Restorers.try_emplace(F, *P).second;
+    if ((U.Carriers.contains(Callee) || U.isRestorer(Callee)) &&
+        !U.Carriers.contains(F) &&
+        llvm::any_of(C->arguments(),
+                     [&](const Expr *E) { return !isFixed(B, E); })) {
+      // One that is callable is reported; its callers are as they should be.
+      if (isAlwaysInline(Callee) || !Callee->getDefinition()) {
+        U.Carriers.insert(F);
+        Reason.try_emplace(F, C->getBeginLoc());
+        Changed = true;
+      }
+    }
+  }
+  if (U.isSetter(F) || B.Function->getReturnType()->isRecordType())
+    return Changed;
+  for (const ReturnStmt *R : B.Returns) {
+    const Expr *E = R->getRetValue() ? strip(R->getRetValue()) : nullptr;
+    llvm::SmallVector<const Expr *, 2> Values;
+    if (!E)
+      continue;
+    Values.push_back(E);
+    if (const auto *D = dyn_cast<DeclRefExpr>(E))
+      if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
+        if (auto It = B.Values.find(V); It != B.Values.end())
+          Values.append(It->second.begin(), It->second.end());
+    if (const auto *C = dyn_cast<AbstractConditionalOperator>(E)) {
+      Values.push_back(C->getTrueExpr());
+      Values.push_back(C->getFalseExpr());
+    }
+    for (const Expr *Value : Values)
+      if (const auto *C = dyn_cast<CallExpr>(strip(Value)))
+        if (U.isSetter(C->getDirectCallee()))
+          Changed |= U.Setters.insert(F).second;
+  }
+  return Changed;
+}
+
+void ContextChecks::findFunctions() {
+  auto Configured = [&](const FunctionDecl *F) {
+    for (const ContextFunction &Each : U.Cfg.ContextFunctions)
+      if (F && Each.Name == nameOf(F))
+        U.ContextParameters.try_emplace(
+            canonical(F), Each.Parameters.begin(), Each.Parameters.end());
+  };
+  for (const auto &B : U.Bodies) {
+    Configured(B->Function);
+    for (const CallExpr *C : B->Calls)
+      Configured(C->getDirectCallee());
+  }
+  for (bool Changed = true; Changed;) {
+    Changed = false;
+    for (const auto &B : U.Bodies)
+      Changed |= findMore(*B);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Guard classes
+//===----------------------------------------------------------------------===//
+
+/// The context that a constructor enters whenever the feature is enabled.
+GuardClass ContextChecks::describe(const Body &B) {
+  GuardClass G;
+  llvm::SmallVector<const CallExpr *, 2> Sets;
+  for (const CallExpr *C : B.Calls)
+    if (U.isSetter(C->getDirectCallee()))
+      Sets.push_back(C);
+  if (Sets.empty()) {
+    G.Noop = true;
+    return G;
+  }
+  if (Sets.size() != 1)
+    return G;
+  const CallExpr *Set = Sets.front();
+
+  const auto *Block = dyn_cast<CompoundStmt>(B.Function->getBody());
+  for (const Stmt *S : Block->body()) {
+    const auto *E = dyn_cast<Expr>(S);
+    const auto *Op = E ? dyn_cast<BinaryOperator>(E->IgnoreParens()) : nullptr;
+    if (!Op || Op->getOpcode() != BO_Assign)
+      continue;
+    const Expr *Value = strip(Op->getRHS());
+    if (const auto *C = dyn_cast<ConditionalOperator>(Value))
+      if (U.onlyEnabled(C->getCond()))
+        Value = strip(C->getTrueExpr());
+    if (Value != Set)
+      continue;
+    auto It = U.ContextParameters.find(canonical(Set->getDirectCallee()));
+    if (It != U.ContextParameters.end() && !It->second.empty() &&
+        It->second.front() < Set->getNumArgs())
+      G.Context = U.constant(Set->getArg(It->second.front()));
+  }
+  return G;
+}
+
+void ContextChecks::describeGuards() {
+  for (const auto &B : U.Bodies) {
+    std::optional<llvm::StringRef> Name = constructedClass(B->Function);
+    if (!Name)
+      continue;
+    GuardClass G = describe(*B);
+    bool Configured = llvm::is_contained(U.Cfg.Guards, *Name);
+    if (G.Noop && !Configured)
+      continue;
+    U.GuardClasses[*Name] = G;
+    if (!Configured || G.Noop || G.Context == U.TableContext)
+      continue;
+    U.report("pgtable-guard", B->Function->getLocation(), B->Function,
+             "guard '" + *Name + "' does not always enter " +
+                 U.Cfg.TableContext,
+             "guard " + *Name);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// context-constant
+//===----------------------------------------------------------------------===//
+
+void ContextChecks::checkConstants(const Body &B) {
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *Callee = C->getDirectCallee();
+    auto It = U.ContextParameters.find(canonical(Callee));
+    if (It == U.ContextParameters.end())
+      continue;
+    for (unsigned Index : It->second) {
+      if (Index >= C->getNumArgs())
+        continue;
+      const Expr *E = C->getArg(Index);
+      std::string Text = U.text(E->getSourceRange());
+      if (std::optional<int64_t> Value = U.constant(E)) {
+        U.Result.Contexts.push_back({U.locate(C->getBeginLoc()),
+                                     nameOf(B.Function).str(),
+                                     nameOf(Callee).str(), Text, *Value});
+        if (*Value < 0 || *Value > U.MaxContext)
+          U.report("context-constant", E->getBeginLoc(), B.Function,
+                   "context " + llvm::Twine(*Value) + " of '" +
+                       nameOf(Callee) + "' is not in the range 0 to " +
+                       llvm::Twine(U.MaxContext),
+                   "range " + Text);
+        continue;
+      }
+      std::optional<unsigned> P = parameter(B, E);
+      if (P && isAlwaysInline(B.Function))
+        continue; // Its callers give the constant.
+      if (P)
+        U.report("context-constant", E->getBeginLoc(), B.Function,
+                 "context of '" + nameOf(Callee) + "' is parameter '" + Text +
+                     "' of '" + nameOf(B.Function) +
+                     "', which is not __always_inline: any value can be "
+                     "passed",
+                 "parameter " + Text);
+      else
+        U.report("context-constant", E->getBeginLoc(), B.Function,
+                 "context '" + Text + "' of '" + nameOf(Callee) +
+                     "' is not an integer constant expression",
+                 "variable " + Text);
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// context-inline
+//===----------------------------------------------------------------------===//
+
+void ContextChecks::checkInline(const Body &B) {
+  const FunctionDecl *F = canonical(B.Function);
+  if (isAlwaysInline(B.Function))
+    return;
+  if (U.Carriers.contains(F)) {
+    Finding &Report = U.report(
+        "context-inline", B.Function->getLocation(), B.Function,
+        "'" + nameOf(F) +
+            "' writes the pkey register with a value it is given, and is not "
+            "__always_inline",
+        "writes");
+    Report.Notes.push_back({U.locate(Reason.lookup(F)), "written here"});
+    return;
+  }
+  if (U.ContextParameters.contains(F))
+    U.report("context-inline", B.Function->getLocation(), B.Function,
+             "'" + nameOf(F) + "' takes a context, and is not __always_inline",
+             "takes");
+  else if (U.Setters.contains(F))
+    U.report("context-inline", B.Function->getLocation(), B.Function,
+             "'" + nameOf(F) +
+                 "' returns with a context entered, and is not "
+                 "__always_inline",
+             "enters");
+}
+
+//===----------------------------------------------------------------------===//
+// context-address
+//===----------------------------------------------------------------------===//
+
+bool ContextChecks::isSensitive(const FunctionDecl *F) const {
+  const FunctionDecl *C = canonical(F);
+  if (U.Carriers.contains(C) || U.ContextParameters.contains(C) ||
+      U.isSetter(F) || U.isRestorer(F) || U.isSplitSwitch(F))
+    return true;
+  if (llvm::any_of(U.Cfg.ContextFunctions, [&](const ContextFunction &Each) {
+        return Each.Name == nameOf(F);
+      }))
+    return true;
+  for (auto Class : {constructedClass(F), destroyedClass(F)})
+    if (Class) {
+      auto It = U.GuardClasses.find(*Class);
+      return It != U.GuardClasses.end() && !It->second.Noop;
+    }
+  return false;
+}
+
+void ContextChecks::checkAddresses() {
+  auto Check = [&](const Body::Mention &M, const FunctionDecl *In) {
+    const auto *F = cast<FunctionDecl>(M.Ref->getDecl());
+    if (!isSensitive(F))
+      return;
+    Finding &Report = U.report("context-address", M.Ref->getBeginLoc(), In,
+                               "the address of '" + nameOf(F) + "' is taken" +
+                                   (M.Field ? ", and put into '" +
+                                                  nameOf(M.Field) + "'"
+                                            : llvm::Twine("")),
+                               nameOf(F));
+    if (const FunctionDecl *Definition = F->getDefinition())
+      Report.Notes.push_back({U.locate(Definition->getLocation()),
+                              "this can write the pkey register"});
+  };
+  for (const auto &B : U.Bodies)
+    for (const Body::Mention &M : B->Mentions)
+      Check(M, B->Function);
+  for (const Body::Mention &M : U.GlobalMentions)
+    Check(M, nullptr);
+
+  // An export or a table made by assembly names the function in a string.
+  if (U.FileAsms.empty())
+    return;
+  llvm::SmallPtrSet<const FunctionDecl *, 16> Functions;
+  for (const auto &B : U.Bodies)
+    if (isSensitive(B->Function))
+      Functions.insert(B->Function);
+  for (const FileScopeAsmDecl *A : U.FileAsms) {
+    std::string Code = A->getAsmString();
+    for (const FunctionDecl *F : Functions) {
+      llvm::Regex Word("(^|[^A-Za-z0-9_])" + nameOf(F).str() +
+                       "($|[^A-Za-z0-9_])");
+      if (Word.match(Code))
+        U.report("context-address", A->getAsmLoc(), nullptr,
+                 "assembly code refers to '" + nameOf(F) + "'", nameOf(F));
+    }
+  }
+}
+
+void ContextChecks::run() {
+  findFunctions(); // Setters tell which values are fixed.
+  findRegisterWrites();
+  findFunctions();
+  describeGuards();
+  for (const auto &B : U.Bodies) {
+    checkConstants(*B);
+    checkInline(*B);
+  }
+  checkAddresses();
+}
+
+void checkContexts(Unit &U) { ContextChecks(U).run(); }
+
+} // namespace kpkeys::lint

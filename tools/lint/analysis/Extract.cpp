@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// The writes and calls of one function: what may be a page table write, and
+// what is handed on to functions that may write.
+#include "Unit.h"
+
+#include "clang/Basic/Builtins.h"
+
+using namespace clang;
+
+namespace kpkeys::lint {
+
+namespace {
+
+/// How a parameter takes a pointer that may lead to a table.
+enum class Passing {
+  None,
+  /// A pointer to entries: the callee is checked for itself.
+  Typed,
+  /// void *, pointers to integers and to other structures, unsigned long.
+  Untyped,
+};
+
+class Extractor {
+public:
+  Extractor(Unit &U, const Body &B, FunctionFacts &F)
+      : U(U), B(B), F(F), P(U, B) {}
+
+  void run();
+
+private:
+  void store(const Expr *E);
+  void assembly(const GCCAsmStmt *A);
+  void atomic(const AtomicExpr *A);
+  void call(const CallExpr *C);
+  void indirect(const CallExpr *C);
+  bool arguments(const CallExpr *C, const FunctionDecl *Callee, CallSite &Site);
+
+  void write(const Stmt *At, SourceLocation Loc, llvm::StringRef Shape,
+             const Expr *Shown, const Origin &O);
+  bool matters(const Origin &O) const;
+  bool isUntypedParameter(int Root) const;
+  Passing passing(QualType Parameter, const Expr *Argument);
+
+  Unit &U;
+  const Body &B;
+  FunctionFacts &F;
+  Places P;
+  // Found first, and completed when it is known where guards are live.
+  std::vector<std::pair<const Stmt *, WriteSite>> Sites;
+  std::vector<std::pair<const Stmt *, CallSite>> Calls;
+  std::vector<std::pair<const Stmt *, const Expr *>> PlainStores;
+};
+
+} // namespace
+
+/// Whether code can write to tables through such a parameter without naming
+/// their type.
+static bool isUntyped(QualType T) {
+  if (const auto *Pointer = T->getAs<PointerType>()) {
+    QualType To = Pointer->getPointeeType();
+    return !To.isConstQualified() &&
+           (To->isVoidType() || To->isIntegerType());
+  }
+  return T->isIntegerType() && !T->isBooleanType() &&
+         T->isSpecificBuiltinType(BuiltinType::ULong);
+}
+
+bool Extractor::isUntypedParameter(int Root) const {
+  return Root >= 0 && unsigned(Root) < B.Function->getNumParams() &&
+         isUntyped(B.Function->getParamDecl(Root)->getType());
+}
+
+/// A pointer that can lead to a table: it is known to, or callers decide.
+bool Extractor::matters(const Origin &O) const {
+  if (O.isCopy())
+    return false;
+  return O.Typed ||
+         llvm::any_of(O.From, [&](int R) { return isUntypedParameter(R); });
+}
+
+void Extractor::write(const Stmt *At, SourceLocation Loc, llvm::StringRef Shape,
+                      const Expr *Shown, const Origin &O) {
+  if (!matters(O))
+    return;
+  WriteSite S;
+  S.Loc = U.locate(Loc);
+  S.Shape = Shape.str();
+  S.From = O.From;
+  S.Typed = O.Typed;
+  // Text is for people, who are shown writes to tables only.
+  if (O.Typed)
+    S.Text = U.text(Shown->getSourceRange());
+  Sites.emplace_back(At, std::move(S));
+}
+
+void Extractor::store(const Expr *E) {
+  const Expr *Left;
+  if (const auto *Op = dyn_cast<BinaryOperator>(E))
+    Left = Op->getLHS();
+  else
+    Left = cast<UnaryOperator>(E)->getSubExpr();
+  const Expr *L = Left->IgnoreParens();
+  if (isa<DeclRefExpr>(L))
+    return;
+  // Most stores are to members of structures that have nothing to do with it.
+  Origin O = P.place(L);
+  if (!matters(O))
+    return;
+  bool Volatile = L->getType().isVolatileQualified();
+  write(E, E->getBeginLoc(), Volatile ? "write-once" : "store", Left, O);
+  if (!Volatile && O.Typed)
+    PlainStores.emplace_back(E, Left);
+}
+
+void Extractor::assembly(const GCCAsmStmt *A) {
+  for (unsigned I = 0; I < A->getNumOutputs(); ++I) {
+    const Expr *Out = A->getOutputExpr(I);
+    if (!isa<DeclRefExpr>(Out->IgnoreParens()))
+      write(A, A->getAsmLoc(), "asm", Out, P.place(Out));
+  }
+  for (unsigned I = 0; I < A->getNumInputs(); ++I) {
+    const Expr *In = A->getInputExpr(I);
+    QualType T = In->getType();
+    if (T->isPointerType()) {
+      if (!T->getPointeeType().isConstQualified())
+        write(A, A->getAsmLoc(), "asm", In, P.pointer(In));
+      continue;
+    }
+    // An address as a number can be written to if the code says that it
+    // changes memory.
+    if (!T->isIntegerType() || isa<IntegerLiteral>(strip(In)))
+      continue;
+    bool ClobbersMemory = false;
+    for (unsigned C = 0; C < A->getNumClobbers(); ++C)
+      ClobbersMemory |= llvm::StringRef(A->getClobber(C)) == "memory";
+    if (!ClobbersMemory)
+      continue;
+    Origin O = P.pointer(In);
+    if (O.Typed)
+      write(A, A->getAsmLoc(), "asm", In, O);
+  }
+}
+
+void Extractor::atomic(const AtomicExpr *A) {
+  if (A->getOp() == AtomicExpr::AO__atomic_load ||
+      A->getOp() == AtomicExpr::AO__atomic_load_n ||
+      A->getOp() == AtomicExpr::AO__c11_atomic_load)
+    return;
+  write(A, A->getBeginLoc(), "atomic", A->getPtr(), P.pointer(A->getPtr()));
+}
+
+Passing Extractor::passing(QualType T, const Expr *Argument) {
+  if (const auto *Pointer = T->getAs<PointerType>()) {
+    QualType To = Pointer->getPointeeType();
+    if (To.isConstQualified() || To->isFunctionType())
+      return Passing::None;
+    if (U.isTable(T))
+      return Passing::Typed;
+    return To->isPointerType() ? Passing::None : Passing::Untyped;
+  }
+  // As a number: only where a pointer is turned into one here and now.
+  if (!T->isIntegerType() || !T->isSpecificBuiltinType(BuiltinType::ULong))
+    return Passing::None;
+  const Expr *E = Argument->IgnoreParenImpCasts();
+  const auto *C = dyn_cast<CastExpr>(E);
+  if (C && C->getCastKind() == CK_PointerToIntegral)
+    return Passing::Untyped;
+  return Passing::None;
+}
+
+bool Extractor::arguments(const CallExpr *C, const FunctionDecl *Callee,
+                          CallSite &Site) {
+  const FunctionProtoType *Prototype = nullptr;
+  if (Callee)
+    Prototype = Callee->getType()->getAs<FunctionProtoType>();
+  else if (const auto *Pointer =
+               C->getCallee()->getType()->getAs<PointerType>())
+    Prototype = Pointer->getPointeeType()->getAs<FunctionProtoType>();
+  // A K&R definition has parameters all the same.
+  const FunctionDecl *Definition = Callee ? Callee->getDefinition() : nullptr;
+
+  for (unsigned I = 0; I < C->getNumArgs(); ++I) {
+    const Expr *E = C->getArg(I);
+    QualType T = E->getType();
+    if (!T->isPointerType() && !T->isIntegerType())
+      continue;
+    if (Prototype) {
+      if (I >= Prototype->getNumParams())
+        break; // Printed, most likely.
+      T = Prototype->getParamType(I);
+      // typedef names of parameters say more than the function type does.
+      if (Callee && I < Callee->getNumParams())
+        T = Callee->getParamDecl(I)->getType();
+    } else if (Definition && I < Definition->getNumParams()) {
+      T = Definition->getParamDecl(I)->getType();
+    }
+    Passing How = passing(T, E);
+    if (How == Passing::None)
+      continue;
+    Origin O = P.pointer(E);
+    if (O.From.empty() && !O.Typed)
+      continue; // NULL.
+    if (How == Passing::Untyped && !matters(O))
+      continue;
+    // To another structure: of interest if this is known to be a table.
+    Argument A;
+    A.Index = I;
+    A.From = O.From;
+    A.Typed = O.Typed && !O.isCopy();
+    A.TypedParameter = How == Passing::Typed;
+    if (A.Typed)
+      A.Text = U.text(E->getSourceRange());
+    Site.Arguments.push_back(std::move(A));
+  }
+  return !Site.Arguments.empty();
+}
+
+void Extractor::indirect(const CallExpr *C) {
+  F.HasIndirectCall = true;
+  CallSite Site;
+  const Expr *Callee = C->getCallee()->IgnoreParenImpCasts();
+  if (const auto *D = dyn_cast<UnaryOperator>(Callee);
+      D && D->getOpcode() == UO_Deref)
+    Callee = D->getSubExpr()->IgnoreParenImpCasts();
+  if (const auto *M = dyn_cast<MemberExpr>(Callee))
+    if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
+      Site.Field =
+          (nameOf(Field->getParent()) + "." + nameOf(Field)).str();
+  QualType T = C->getCallee()->getType();
+  if (const auto *Pointer = T->getAs<PointerType>())
+    T = Pointer->getPointeeType();
+  Site.Type = T.getCanonicalType().getUnqualifiedType().getAsString();
+  Site.Loc = U.locate(C->getBeginLoc());
+  arguments(C, nullptr, Site);
+  Calls.emplace_back(C, std::move(Site));
+}
+
+void Extractor::call(const CallExpr *C) {
+  const FunctionDecl *Callee = C->getDirectCallee();
+  if (!Callee) {
+    indirect(C);
+    return;
+  }
+  CallSite Site;
+  Site.Callee = Callee->getBuiltinID() ? nameOf(Callee).str() : U.idOf(Callee);
+  if (nameOf(Callee).starts_with("__sync_")) {
+    if (C->getNumArgs())
+      write(C, C->getBeginLoc(), "atomic", C->getArg(0), P.pointer(C->getArg(0)));
+    return;
+  }
+  arguments(C, Callee, Site);
+  // The compiler may turn these into stores of its own.
+  if (Callee->getBuiltinID())
+    for (const Argument &A : Site.Arguments)
+      if (A.Typed)
+        PlainStores.emplace_back(C, C);
+  Calls.emplace_back(C, std::move(Site));
+}
+
+void Extractor::run() {
+  for (const Expr *E : B.Stores)
+    store(E);
+  for (const GCCAsmStmt *A : B.Asms)
+    assembly(A);
+  for (const AtomicExpr *A : B.Atomics)
+    atomic(A);
+  for (const CallExpr *C : B.Calls)
+    call(C);
+
+  std::optional<Flow> Paths;
+  if (Flow::concerns(U, B)) {
+    Paths.emplace(U, B);
+    for (const auto &[S, Site] : Sites)
+      Paths->watch(S);
+    for (const auto &[S, Site] : Calls)
+      Paths->watch(S);
+    for (auto [S, Shown] : PlainStores)
+      Paths->watchPlainStore(S, Shown);
+    Paths->run();
+  }
+
+  for (auto &[S, Site] : Sites) {
+    if (Paths) {
+      StatementState State = Paths->at(S);
+      Site.Guarded = State.Guarded;
+      if (!State.Guarded && Site.Typed)
+        Site.Notes = std::move(State.Notes);
+    }
+    if (!llvm::is_contained(F.Sites, Site))
+      F.Sites.push_back(std::move(Site));
+  }
+  llvm::StringSet<> Seen;
+  for (auto &[S, Site] : Calls) {
+    if (Paths) {
+      StatementState State = Paths->at(S);
+      Site.Guarded = State.Guarded;
+      Site.InScope = State.InScope;
+      Site.InSection = State.InSection;
+      bool Shown = llvm::any_of(Site.Arguments,
+                                [](const Argument &A) { return A.Typed; });
+      if (!State.Guarded && Shown)
+        Site.Notes = std::move(State.Notes);
+    }
+    bool Plain = Site.Arguments.empty() && !Site.InScope && !Site.InSection;
+    if (!Plain) {
+      if (Site.Loc.File.empty())
+        Site.Loc = U.locate(S->getBeginLoc());
+      if (!llvm::is_contained(F.Calls, Site))
+        F.Calls.push_back(std::move(Site));
+    } else if (!Site.Callee.empty() && Seen.insert(Site.Callee).second) {
+      F.Callees.push_back(std::move(Site.Callee));
+    }
+  }
+}
+
+void extractFunction(Unit &U, const Body &B, FunctionFacts &F) {
+  Extractor(U, B, F).run();
+}
+
+} // namespace kpkeys::lint

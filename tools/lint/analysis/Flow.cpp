@@ -1,0 +1,810 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Contexts along the paths of one function: which are entered on every path to
+// a statement, and which on some.
+//
+// Contexts do not add up: the one entered last is in effect. So what holds on
+// every path is a stack, and where paths meet, what they have in common of it
+// from the bottom. That a page table can be written to is said of its top.
+#include "Unit.h"
+
+#include "clang/Analysis/Analyses/PostOrderCFGView.h"
+
+#include "llvm/ADT/BitVector.h"
+#include "llvm/ADT/SetVector.h"
+
+#include <set>
+
+using namespace clang;
+
+namespace kpkeys::lint {
+
+namespace {
+
+/// What a variable that is restored from may hold; others are openings.
+enum Definition : int {
+  /// KPKEYS_PKEY_REG_INVAL.
+  DefSentinel = -1,
+  DefNothing = -2,
+  DefOther = -3,
+  /// What the caller set, in a function that restores for it.
+  DefCaller = -4,
+};
+using Definitions = std::set<int>;
+
+/// A place where a context is entered.
+struct Opening {
+  const CallExpr *Set = nullptr;
+  const VarDecl *Guard = nullptr;
+  std::optional<int64_t> Context;
+  SourceLocation Loc, ScopeEnd;
+  std::string Name;
+};
+
+struct State {
+  bool Reached = false;
+  /// Openings in effect on every path, the last one at the end.
+  llvm::SmallVector<unsigned, 4> Must;
+  /// Openings that may be in effect.
+  llvm::BitVector May;
+  std::vector<Definitions> Held;
+  /// Plain stores that nothing keeps before the end of the guard yet.
+  llvm::BitVector Pending;
+  bool Section = false;
+  /// What this function has to do on every path is done.
+  bool Acted = false;
+  int Released = -1;
+
+  bool operator==(const State &) const = default;
+};
+
+} // namespace
+
+class Flow::Impl {
+public:
+  Impl(Unit &U, const Body &B) : U(U), B(B) {}
+
+  void prepare();
+  void run();
+
+  Unit &U;
+  const Body &B;
+  llvm::DenseMap<const Stmt *, StatementState> Watched;
+  llvm::DenseMap<const Stmt *, std::pair<unsigned, const Expr *>> PlainStores;
+
+private:
+  using Blocks = llvm::DenseMap<const CFGBlock *, State>;
+
+  void addGuard(const VarDecl *V, SourceLocation ScopeEnd);
+  void addHolder(const ValueDecl *D);
+  void findHolders();
+  State entry() const;
+
+  void element(const CFGElement &E, State &S);
+  void statement(const Stmt *T, State &S);
+  void declaration(const VarDecl *V, State &S);
+  void call(const CallExpr *C, State &S);
+  void restore(const CallExpr *C, State &S);
+  void splitSwitch(const CallExpr *C, const FunctionDecl *Callee, State &S);
+  void assignment(const BinaryOperator *Op, State &S);
+  void close(unsigned Index, State &S, bool Everywhere);
+  void flushPending(State &S);
+  void record(const Stmt *T, const State &S);
+  StatementState describe(const State &S) const;
+
+  State transfer(const CFGBlock *Block, State S);
+  State along(const CFGBlock *From, unsigned Successor, State S) const;
+  bool join(State &Into, const State &From) const;
+  void atExit(const CFG &Graph);
+  void atReturn(const CFGBlock *Block, const State &S);
+
+  Definitions classify(const Expr *E, const State &S) const;
+  int holder(const Expr *E) const;
+  const Opening *openingOf(const VarDecl *V) const;
+  bool inEffect(const State &S) const;
+  void complain(SourceLocation Loc, const llvm::Twine &Message,
+                const llvm::Twine &Key, int Opened = -1);
+
+  std::vector<Opening> Openings;
+  llvm::DenseMap<const Stmt *, unsigned> Sets;
+  llvm::DenseMap<const VarDecl *, unsigned> Guards;
+  llvm::SetVector<const ValueDecl *> Holders;
+  /// &scope in arguments of helpers that only look at it.
+  llvm::SmallPtrSet<const Stmt *, 4> Looks;
+
+  bool IsConstructor = false, IsDestructor = false, IsLeave = false;
+  bool MustAct = false;
+  bool Reporting = false;
+  Blocks In, Out;
+};
+
+//===----------------------------------------------------------------------===//
+// Preparation
+//===----------------------------------------------------------------------===//
+
+/// The class of a guard variable that has to do with contexts.
+static std::optional<llvm::StringRef> guardClass(const Unit &U,
+                                                 const VarDecl *V) {
+  const auto *Cleanup = V->getAttr<CleanupAttr>();
+  std::optional<llvm::StringRef> Class =
+      Cleanup ? destroyedClass(Cleanup->getFunctionDecl()) : std::nullopt;
+  if (Class && (llvm::is_contained(U.Cfg.Guards, *Class) ||
+                U.GuardClasses.contains(*Class)))
+    return Class;
+  return std::nullopt;
+}
+
+static bool isOneOf(const FunctionDecl *F,
+                    llvm::ArrayRef<std::string> Names) {
+  return llvm::is_contained(Names, nameOf(F));
+}
+
+static bool isContextClass(const Unit &U, std::optional<llvm::StringRef> Class) {
+  if (!Class)
+    return false;
+  auto It = U.GuardClasses.find(*Class);
+  return It != U.GuardClasses.end() && !It->second.Noop;
+}
+
+bool Flow::concerns(Unit &U, const Body &B) {
+  for (const auto &[V, ScopeEnd] : B.Cleanups)
+    if (guardClass(U, V))
+      return true;
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *F = C->getDirectCallee();
+    if (!F)
+      continue;
+    if (U.isSetter(F) || U.isRestorer(F))
+      return true;
+    for (const SplitPair &P : U.Cfg.Splits)
+      if (P.Switch == nameOf(F) || isOneOf(F, P.SectionBegin) ||
+          isOneOf(F, P.SectionEnd))
+        return true;
+  }
+  if (U.WritesRegister && U.isRestorer(B.Function))
+    return true;
+  return isContextClass(U, constructedClass(B.Function)) ||
+         isContextClass(U, destroyedClass(B.Function));
+}
+
+void Flow::Impl::addGuard(const VarDecl *V, SourceLocation ScopeEnd) {
+  std::optional<llvm::StringRef> Class = guardClass(U, V);
+  if (!Class)
+    return;
+  Opening O;
+  O.Guard = V;
+  O.Loc = V->getLocation();
+  O.ScopeEnd = ScopeEnd;
+  O.Name = Class->str();
+  auto It = U.GuardClasses.find(*Class);
+  // Where the feature is configured out, the guard does nothing, and its
+  // places are right or wrong all the same.
+  if (It == U.GuardClasses.end() || It->second.Noop)
+    O.Context = U.TableContext;
+  else
+    O.Context = It->second.Context;
+  Guards[V] = Openings.size();
+  Openings.push_back(std::move(O));
+}
+
+void Flow::Impl::addHolder(const ValueDecl *D) {
+  if (!Holders.insert(D))
+    return;
+  // Whatever is copied into it holds the same.
+  if (const auto *V = dyn_cast<VarDecl>(D))
+    if (auto It = B.Values.find(V); It != B.Values.end())
+      for (const Expr *Value : It->second)
+        if (const auto *R = dyn_cast<DeclRefExpr>(strip(Value)))
+          if (const auto *From = dyn_cast<VarDecl>(R->getDecl()))
+            addHolder(From);
+}
+
+void Flow::Impl::findHolders() {
+  auto Consider = [&](const Expr *E) {
+    E = strip(E);
+    if (const auto *D = dyn_cast<DeclRefExpr>(E)) {
+      if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
+        addHolder(V);
+    } else if (const auto *M = dyn_cast<MemberExpr>(E);
+               M && (IsConstructor || IsDestructor)) {
+      addHolder(M->getMemberDecl());
+    }
+  };
+  for (const CallExpr *C : B.Calls)
+    if (U.isRestorer(C->getDirectCallee()) && C->getNumArgs() == 1)
+      Consider(C->getArg(0));
+  for (const ReturnStmt *R : B.Returns)
+    if (R->getRetValue() && R->getRetValue()->getType()->isIntegerType())
+      Consider(R->getRetValue());
+  if (!IsConstructor)
+    return;
+  for (const Expr *E : B.Stores) {
+    const auto *Op = dyn_cast<BinaryOperator>(E);
+    if (!Op || !isa<MemberExpr>(strip(Op->getLHS())))
+      continue;
+    Definitions D = classify(Op->getRHS(), State());
+    if (llvm::any_of(D, [](int Index) { return Index >= 0; }))
+      Consider(Op->getLHS());
+  }
+}
+
+void Flow::Impl::prepare() {
+  IsConstructor = isContextClass(U, constructedClass(B.Function));
+  IsDestructor = isContextClass(U, destroyedClass(B.Function));
+  for (const SplitPair &P : U.Cfg.Splits)
+    IsLeave |= P.Leave == nameOf(B.Function);
+  // The register is not written where the architecture has none.
+  MustAct = IsDestructor || (U.WritesRegister && U.isRestorer(B.Function));
+
+  for (const auto &[V, ScopeEnd] : B.Cleanups)
+    addGuard(V, ScopeEnd);
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *Callee = C->getDirectCallee();
+    if (!Callee)
+      continue;
+    if (U.isSplitSwitch(Callee))
+      MustAct |= IsLeave;
+    llvm::StringRef Name = nameOf(Callee);
+    if (Name.starts_with("class_") &&
+        (Name.ends_with("_lock_ptr") || Name.ends_with("_lock_err")))
+      for (const Expr *Argument : C->arguments())
+        Looks.insert(Argument->IgnoreParenImpCasts());
+    if (!U.isSetter(Callee))
+      continue;
+    Opening O;
+    O.Set = C;
+    O.Loc = C->getBeginLoc();
+    O.Name = nameOf(Callee).str();
+    auto It = U.ContextParameters.find(Callee->getCanonicalDecl());
+    if (It != U.ContextParameters.end() && !It->second.empty() &&
+        It->second.front() < C->getNumArgs())
+      O.Context = U.constant(C->getArg(It->second.front()));
+    Sets[C] = Openings.size();
+    Openings.push_back(std::move(O));
+  }
+  findHolders();
+}
+
+State Flow::Impl::entry() const {
+  State S;
+  S.Reached = true;
+  S.May.resize(Openings.size());
+  S.Pending.resize(PlainStores.size());
+  for (const ValueDecl *D : Holders) {
+    int Initial = DefNothing;
+    if (isa<ParmVarDecl>(D) || (isa<FieldDecl>(D) && IsDestructor))
+      Initial = DefCaller;
+    else if (const auto *V = dyn_cast<VarDecl>(D); V && !V->hasLocalStorage())
+      Initial = DefOther;
+    S.Held.push_back({Initial});
+  }
+  return S;
+}
+
+//===----------------------------------------------------------------------===//
+// Values
+//===----------------------------------------------------------------------===//
+
+int Flow::Impl::holder(const Expr *E) const {
+  const Expr *S = strip(E);
+  const ValueDecl *D = nullptr;
+  if (const auto *R = dyn_cast<DeclRefExpr>(S))
+    D = R->getDecl();
+  else if (const auto *M = dyn_cast<MemberExpr>(S))
+    D = M->getMemberDecl();
+  auto It = llvm::find(Holders, D);
+  return It == Holders.end() ? -1 : int(It - Holders.begin());
+}
+
+Definitions Flow::Impl::classify(const Expr *E, const State &S) const {
+  if (U.isSentinel(E))
+    return {DefSentinel};
+  const Expr *V = strip(E);
+  if (U.isSentinel(V))
+    return {DefSentinel};
+  if (auto It = Sets.find(V); It != Sets.end())
+    return {int(It->second)};
+  if (const auto *C = dyn_cast<AbstractConditionalOperator>(V)) {
+    Definitions D = classify(C->getTrueExpr(), S);
+    D.merge(classify(C->getFalseExpr(), S));
+    return D;
+  }
+  if (const auto *Op = dyn_cast<BinaryOperator>(V);
+      Op && (Op->getOpcode() == BO_Assign || Op->getOpcode() == BO_Comma))
+    return classify(Op->getRHS(), S);
+  if (const auto *X = dyn_cast<StmtExpr>(V); X && !X->getSubStmt()->body_empty())
+    if (const auto *Last = dyn_cast<Expr>(X->getSubStmt()->body_back()))
+      return classify(Last, S);
+  int H = holder(V);
+  if (H >= 0 && unsigned(H) < S.Held.size())
+    return S.Held[H];
+  return {DefOther};
+}
+
+//===----------------------------------------------------------------------===//
+// Statements
+//===----------------------------------------------------------------------===//
+
+bool Flow::Impl::inEffect(const State &S) const {
+  return !S.Must.empty() && Openings[S.Must.back()].Context == U.TableContext;
+}
+
+void Flow::Impl::complain(SourceLocation Loc, const llvm::Twine &Message,
+                          const llvm::Twine &Key, int Opened) {
+  if (!Reporting)
+    return;
+  Finding &F = U.report("context-restore", Loc, B.Function, Message, Key);
+  if (Opened >= 0)
+    F.Notes.push_back({U.locate(Openings[Opened].Loc), "entered here"});
+}
+
+void Flow::Impl::flushPending(State &S) {
+  if (S.Pending.none())
+    return;
+  if (Reporting && U.WritesRegister && !U.RestoreHasBarrier)
+    for (const auto &[Store, Entry] : PlainStores)
+      if (S.Pending.test(Entry.first))
+        U.report("pgtable-plain-store", Store->getBeginLoc(), B.Function,
+                 "plain store to '" + U.text(Entry.second->getSourceRange()) +
+                     "' may be moved past the end of the guard: no compiler "
+                     "barrier is in between",
+                 U.text(Entry.second->getSourceRange()));
+  S.Pending.reset();
+}
+
+/// Leave a context; \p Everywhere if that is certain.
+void Flow::Impl::close(unsigned Index, State &S, bool Everywhere) {
+  flushPending(S);
+  auto It = llvm::find(S.Must, Index);
+  if (It != S.Must.end())
+    S.Must.erase(It);
+  if (Everywhere)
+    S.May.reset(Index);
+  S.Released = int(Index);
+}
+
+void Flow::Impl::declaration(const VarDecl *V, State &S) {
+  if (auto It = Guards.find(V); It != Guards.end()) {
+    const auto *Init =
+        V->getInit() ? dyn_cast<CallExpr>(strip(V->getInit())) : nullptr;
+    std::optional<llvm::StringRef> Class =
+        Init ? constructedClass(Init->getDirectCallee()) : std::nullopt;
+    S.May.set(It->second);
+    if (Class == llvm::StringRef(Openings[It->second].Name))
+      S.Must.push_back(It->second);
+    else
+      complain(V->getLocation(),
+               "guard '" + nameOf(V) +
+                   "' is not initialised by its constructor, but destroyed",
+               "guard " + Openings[It->second].Name);
+    return;
+  }
+  auto It = llvm::find(Holders, V);
+  if (It == Holders.end())
+    return;
+  S.Held[It - Holders.begin()] =
+      V->getInit() ? classify(V->getInit(), S) : Definitions{DefNothing};
+}
+
+void Flow::Impl::assignment(const BinaryOperator *Op, State &S) {
+  // To the guard itself, or to a member of it.
+  const Expr *Base = strip(Op->getLHS());
+  while (const auto *M = dyn_cast<MemberExpr>(Base))
+    Base = strip(M->getBase());
+  if (const auto *D = dyn_cast<DeclRefExpr>(Base))
+    if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
+      if (auto It = Guards.find(V); It != Guards.end()) {
+        close(It->second, S, false);
+        complain(Op->getBeginLoc(), "guard '" + nameOf(V) + "' is changed",
+                 "changed " + Openings[It->second].Name, It->second);
+        return;
+      }
+  int H = holder(Op->getLHS());
+  if (H < 0)
+    return;
+  S.Held[H] = Op->getOpcode() == BO_Assign ? classify(Op->getRHS(), S)
+                                           : Definitions{DefOther};
+}
+
+void Flow::Impl::restore(const CallExpr *C, State &S) {
+  flushPending(S);
+  if (C->getNumArgs() < 1)
+    return;
+  const Expr *E = C->getArg(0);
+  Definitions D = classify(E, S);
+  std::string Text = U.text(E->getSourceRange());
+  if (D.count(DefOther))
+    complain(E->getBeginLoc(),
+             "'" + Text + "' is restored, but is not what entering a context "
+                          "returned",
+             "other " + Text);
+  if (D.count(DefNothing))
+    complain(E->getBeginLoc(),
+             "'" + Text + "' is restored, but a path leads here on which it "
+                          "has no value",
+             "nothing " + Text);
+
+  bool AnyOpen = false, AnySet = false;
+  int Known = -1;
+  for (int Index : D) {
+    if (Index < 0)
+      continue;
+    AnySet = true;
+    Known = Index;
+    AnyOpen |= S.May.test(Index);
+  }
+  if (AnySet && !AnyOpen)
+    complain(C->getBeginLoc(),
+             "'" + Text + "' is restored, but its context has been left before",
+             "twice " + Text, Known);
+  if (AnyOpen && !S.Must.empty() && !D.count(int(S.Must.back())) &&
+      llvm::any_of(S.Must, [&](unsigned I) { return D.count(int(I)); }))
+    complain(C->getBeginLoc(),
+             "'" + Text + "' is restored while a context that was entered "
+                          "later is in effect",
+             "order " + Text, S.Must.back());
+
+  bool Certain = llvm::count_if(D, [](int I) { return I >= 0; }) == 1;
+  for (int Index : D)
+    if (Index >= 0)
+      close(Index, S, Certain || D.size() == 1);
+  // Several are possible where one was entered in each arm: all are over.
+  if (!Certain && AnySet)
+    for (int Index : D)
+      if (Index >= 0)
+        S.May.reset(Index);
+  // Nobody knows what is in effect after an unknown value was restored.
+  if (D.count(DefOther) || D.count(DefNothing))
+    S.Must.clear();
+}
+
+void Flow::Impl::splitSwitch(const CallExpr *C, const FunctionDecl *Callee,
+                             State &S) {
+  for (const SplitPair &P : U.Cfg.Splits) {
+    if (P.Switch != nameOf(Callee))
+      continue;
+    llvm::StringRef Here = nameOf(B.Function);
+    bool Enters = Here == P.Enter, Leaves = Here == P.Leave;
+    if (!Enters && !Leaves) {
+      complain(C->getBeginLoc(),
+               "'" + nameOf(Callee) + "' leaves a context open; only '" +
+                   P.Enter + "' and '" + P.Leave + "' may use it",
+               "switch");
+      continue;
+    }
+    if (C->getNumArgs() < 2)
+      continue;
+    std::optional<int64_t> From = U.constant(C->getArg(0)),
+                           To = U.constant(C->getArg(1));
+    int64_t Inside = U.contextValue(P.Inside),
+            Outside = U.contextValue(P.Outside);
+    if (From == (Enters ? Outside : Inside) &&
+        To == (Enters ? Inside : Outside)) {
+      S.Acted |= Leaves;
+      continue;
+    }
+    complain(C->getBeginLoc(),
+             "'" + Here + "' has to switch from " +
+                 (Enters ? P.Outside : P.Inside) + " to " +
+                 (Enters ? P.Inside : P.Outside),
+             "switch arguments");
+  }
+}
+
+void Flow::Impl::call(const CallExpr *C, State &S) {
+  const FunctionDecl *Callee = C->getDirectCallee();
+  if (!Callee) {
+    S.Pending.reset(); // Code that the compiler cannot see.
+    return;
+  }
+  if (auto It = Sets.find(C); It != Sets.end()) {
+    unsigned Index = It->second;
+    if (S.May.test(Index))
+      complain(C->getBeginLoc(),
+               "a context is entered again before it is left",
+               "again " + Openings[Index].Name);
+    S.May.set(Index);
+    S.Must.push_back(Index);
+    return;
+  }
+  if (U.isRestorer(Callee)) {
+    restore(C, S);
+    S.Acted = true;
+    return;
+  }
+  if (U.isSplitSwitch(Callee)) {
+    splitSwitch(C, Callee, S);
+    return;
+  }
+  if (U.Carriers.contains(Callee->getCanonicalDecl()) &&
+      !constructedClass(Callee))
+    S.Acted |= !IsLeave && !IsDestructor;
+  // A destructor that is called by hand.
+  if (destroyedClass(Callee))
+    for (const Expr *E : C->arguments()) {
+      const auto *A = dyn_cast<UnaryOperator>(strip(E));
+      const auto *D =
+          A ? dyn_cast<DeclRefExpr>(strip(A->getSubExpr())) : nullptr;
+      const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+      if (auto It = V ? Guards.find(V) : Guards.end(); It != Guards.end()) {
+        close(It->second, S, true);
+        complain(C->getBeginLoc(),
+                 "guard '" + nameOf(V) + "' is destroyed twice",
+                 "destroyed " + Openings[It->second].Name, It->second);
+      }
+    }
+  for (const SplitPair &P : U.Cfg.Splits) {
+    if (isOneOf(Callee, P.SectionBegin))
+      S.Section = true;
+    if (isOneOf(Callee, P.SectionEnd))
+      S.Section = false;
+  }
+  if (!Callee->getBuiltinID() && !Callee->getDefinition())
+    S.Pending.reset();
+}
+
+StatementState Flow::Impl::describe(const State &S) const {
+  StatementState Result;
+  Result.Guarded = S.Reached && inEffect(S);
+  Result.InScope = S.May.any();
+  Result.InSection = S.Section;
+  if (Result.Guarded)
+    return Result;
+  if (!S.Must.empty()) {
+    const Opening &O = Openings[S.Must.back()];
+    Result.Notes.push_back({U.locate(O.Loc), "another context is entered here"});
+    return Result;
+  }
+  for (unsigned Index : S.May.set_bits()) {
+    const Opening &O = Openings[Index];
+    if (O.Context == U.TableContext)
+      Result.Notes.push_back(
+          {U.locate(O.Loc), "in effect on some of the paths only"});
+  }
+  if (!Result.Notes.empty() || S.Released < 0)
+    return Result;
+  const Opening &O = Openings[S.Released];
+  Result.Notes.push_back({U.locate(O.Loc), "entered here"});
+  if (O.ScopeEnd.isValid())
+    Result.Notes.push_back({U.locate(O.ScopeEnd), "guard released here"});
+  return Result;
+}
+
+void Flow::Impl::record(const Stmt *T, const State &S) {
+  auto It = Watched.find(T);
+  if (It != Watched.end() && Reporting)
+    It->second = describe(S);
+}
+
+void Flow::Impl::statement(const Stmt *T, State &S) {
+  record(T, S);
+  if (auto It = PlainStores.find(T); It != PlainStores.end() && inEffect(S))
+    S.Pending.set(It->second.first);
+  switch (T->getStmtClass()) {
+  case Stmt::DeclStmtClass:
+    for (const Decl *D : cast<DeclStmt>(T)->decls())
+      if (const auto *V = dyn_cast<VarDecl>(D))
+        declaration(V, S);
+    break;
+  case Stmt::BinaryOperatorClass:
+  case Stmt::CompoundAssignOperatorClass:
+    if (cast<BinaryOperator>(T)->isAssignmentOp())
+      assignment(cast<BinaryOperator>(T), S);
+    break;
+  case Stmt::UnaryOperatorClass: {
+    const auto *Op = cast<UnaryOperator>(T);
+    if (Op->getOpcode() != UO_AddrOf || Looks.contains(Op))
+      break;
+    const Expr *Base = strip(Op->getSubExpr());
+    while (const auto *M = dyn_cast<MemberExpr>(Base))
+      Base = strip(M->getBase());
+    const auto *D = dyn_cast<DeclRefExpr>(Base);
+    const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+    // Whoever has its address can end it.
+    if (auto It = V ? Guards.find(V) : Guards.end(); It != Guards.end())
+      close(It->second, S, false);
+    break;
+  }
+  case Stmt::CallExprClass:
+    call(cast<CallExpr>(T), S);
+    break;
+  case Stmt::GCCAsmStmtClass: {
+    const auto *A = cast<GCCAsmStmt>(T);
+    for (unsigned I = 0; I < A->getNumClobbers(); ++I)
+      if (llvm::StringRef(A->getClobber(I)) == "memory")
+        S.Pending.reset();
+    break;
+  }
+  case Stmt::ReturnStmtClass: {
+    const Expr *Value = cast<ReturnStmt>(T)->getRetValue();
+    if (!Value || !U.isSetter(B.Function))
+      break;
+    // Handed to the caller along with the duty to restore.
+    for (int Index : classify(Value, S))
+      if (Index >= 0)
+        close(Index, S, true);
+    break;
+  }
+  default:
+    break;
+  }
+}
+
+void Flow::Impl::element(const CFGElement &E, State &S) {
+  if (std::optional<CFGStmt> T = E.getAs<CFGStmt>()) {
+    statement(T->getStmt(), S);
+    return;
+  }
+  if (std::optional<CFGCleanupFunction> C = E.getAs<CFGCleanupFunction>())
+    if (auto It = Guards.find(C->getVarDecl()); It != Guards.end())
+      close(It->second, S, true);
+}
+
+//===----------------------------------------------------------------------===//
+// Paths
+//===----------------------------------------------------------------------===//
+
+State Flow::Impl::transfer(const CFGBlock *Block, State S) {
+  for (const CFGElement &E : *Block)
+    element(E, S);
+  return S;
+}
+
+/// Nothing has to be done on the paths where nothing was entered.
+static bool excuses(const Unit &U, const Expr *Condition, bool Holds) {
+  const Expr *E = strip(Condition);
+  if (const auto *Op = dyn_cast<UnaryOperator>(E);
+      Op && Op->getOpcode() == UO_LNot)
+    return excuses(U, Op->getSubExpr(), !Holds);
+  if (const auto *Op = dyn_cast<BinaryOperator>(E);
+      Op && Op->isEqualityOp() &&
+      (U.isSentinel(Op->getLHS()) || U.isSentinel(Op->getRHS()) ||
+       U.isSentinel(strip(Op->getRHS()))))
+    return Holds == (Op->getOpcode() == BO_EQ);
+  return !Holds && isa<CallExpr>(E) && U.onlyEnabled(E);
+}
+
+State Flow::Impl::along(const CFGBlock *From, unsigned Successor,
+                        State S) const {
+  if (!MustAct || From->succ_size() != 2)
+    return S;
+  if (const Expr *Condition = From->getLastCondition())
+    S.Acted |= excuses(U, Condition, Successor == 0);
+  return S;
+}
+
+bool Flow::Impl::join(State &Into, const State &From) const {
+  if (!Into.Reached) {
+    Into = From;
+    return true;
+  }
+  State Before = Into;
+  auto Common = std::mismatch(Into.Must.begin(), Into.Must.end(),
+                              From.Must.begin(), From.Must.end());
+  Into.Must.erase(Common.first, Into.Must.end());
+  Into.May |= From.May;
+  Into.Pending |= From.Pending;
+  for (unsigned I = 0; I < Into.Held.size(); ++I)
+    Into.Held[I].insert(From.Held[I].begin(), From.Held[I].end());
+  Into.Section |= From.Section;
+  Into.Acted &= From.Acted;
+  Into.Released = std::max(Into.Released, From.Released);
+  return !(Into == Before);
+}
+
+void Flow::Impl::atReturn(const CFGBlock *Block, const State &S) {
+  SourceLocation Loc = B.Function->getEndLoc();
+  for (const CFGElement &E : llvm::reverse(*Block))
+    if (std::optional<CFGStmt> T = E.getAs<CFGStmt>())
+      if (const auto *R = dyn_cast<ReturnStmt>(T->getStmt())) {
+        Loc = R->getBeginLoc();
+        break;
+      }
+  llvm::BitVector Kept(Openings.size());
+  if (IsConstructor)
+    for (unsigned H = 0; H < S.Held.size(); ++H) {
+      for (int Index : S.Held[H])
+        if (Index >= 0)
+          Kept.set(Index);
+      if (S.Held[H].count(DefNothing) || S.Held[H].count(DefOther))
+        complain(Loc,
+                 "'" + nameOf(Holders[H]) +
+                     "' of the guard is not what entering a context returned "
+                     "on every path",
+                 "member");
+    }
+  for (unsigned Index : S.May.set_bits()) {
+    const Opening &O = Openings[Index];
+    if (O.Guard || Kept.test(Index))
+      continue;
+    if (!Reporting)
+      continue;
+    Finding &F =
+        U.report("context-restore", O.Loc, B.Function,
+                 "the context that '" + O.Name +
+                     "' enters is not left on a path out of '" +
+                     nameOf(B.Function) + "'",
+                 "open " + O.Name);
+    F.Notes.push_back({U.locate(Loc), "returns here"});
+  }
+  if (MustAct && !S.Acted && Reporting) {
+    Finding &F = U.report("context-restore", B.Function->getLocation(),
+                          B.Function,
+                          "'" + nameOf(B.Function) +
+                              "' does not leave the context on every path",
+                          "must leave");
+    F.Notes.push_back({U.locate(Loc), "returns here"});
+  }
+}
+
+void Flow::Impl::atExit(const CFG &Graph) {
+  llvm::SmallPtrSet<const CFGBlock *, 8> Seen;
+  for (const CFGBlock *Block : Graph.getExit().preds()) {
+    if (!Block || Block->hasNoReturnElement() || !Seen.insert(Block).second)
+      continue;
+    State S = Out.lookup(Block);
+    if (!S.Reached)
+      continue;
+    // The edge that leads out may excuse by itself.
+    for (unsigned I = 0; I < Block->succ_size(); ++I)
+      if (*(Block->succ_begin() + I) == &Graph.getExit())
+        atReturn(Block, along(Block, I, S));
+  }
+}
+
+void Flow::Impl::run() {
+  CFG::BuildOptions Options;
+  // Only with destructors are there elements for cleanup functions.
+  Options.AddImplicitDtors = true;
+  Options.setAllAlwaysAdd();
+  // Code under if (0) is built in another configuration.
+  Options.PruneTriviallyFalseEdges = false;
+  std::unique_ptr<CFG> Graph =
+      CFG::buildCFG(B.Function, B.Function->getBody(), &U.Context, Options);
+  if (!Graph)
+    return; // Nothing is known to be guarded then.
+
+  PostOrderCFGView Order(Graph.get());
+  In[&Graph->getEntry()] = entry();
+  for (bool Changed = true; Changed;) {
+    Changed = false;
+    for (const CFGBlock *Block : Order) {
+      State Before = In.lookup(Block);
+      if (!Before.Reached)
+        continue;
+      State After = transfer(Block, std::move(Before));
+      unsigned Number = 0;
+      for (const CFGBlock::AdjacentBlock &Next : Block->succs()) {
+        unsigned Index = Number++;
+        if (const CFGBlock *To = Next.getReachableBlock()
+                                     ? Next.getReachableBlock()
+                                     : Next.getPossiblyUnreachableBlock())
+          Changed |= join(In[To], along(Block, Index, After));
+      }
+      Out[Block] = std::move(After);
+    }
+  }
+  Reporting = true;
+  for (const CFGBlock *Block : Order)
+    if (State S = In.lookup(Block); S.Reached)
+      transfer(Block, std::move(S));
+  atExit(*Graph);
+}
+
+Flow::Flow(Unit &U, const Body &B) : I(std::make_unique<Impl>(U, B)) {}
+Flow::~Flow() = default;
+
+void Flow::watch(const Stmt *S) { I->Watched.try_emplace(S); }
+
+void Flow::watchPlainStore(const Stmt *S, const Expr *Shown) {
+  I->PlainStores.try_emplace(S, I->PlainStores.size(), Shown);
+}
+
+void Flow::run() {
+  I->prepare();
+  I->run();
+}
+
+StatementState Flow::at(const Stmt *S) const { return I->Watched.lookup(S); }
+
+} // namespace kpkeys::lint

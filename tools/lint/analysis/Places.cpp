@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Where pointers come from. This does not follow the flow of control: a
+// variable may come from everything it is ever given, which can only add
+// places that a pointer may point to.
+#include "Unit.h"
+
+#include "llvm/Support/SaveAndRestore.h"
+
+using namespace clang;
+
+namespace kpkeys::lint {
+
+void Origin::add(int Root) {
+  if (!llvm::is_contained(From, Root))
+    From.push_back(Root);
+}
+
+void Origin::add(const Origin &Other) {
+  for (int Root : Other.From)
+    add(Root);
+  Typed |= Other.Typed;
+}
+
+bool Origin::isCopy() const {
+  return !From.empty() &&
+         llvm::all_of(From, [](int Root) { return Root == RootCopy; });
+}
+
+static Origin only(int Root, bool Typed = false) {
+  Origin O;
+  O.add(Root);
+  O.Typed = Typed;
+  return O;
+}
+
+Origin Places::variable(const VarDecl *V) {
+  if (!V->hasLocalStorage())
+    return only(RootMemory);
+  if (auto It = Known.find(V); It != Known.end())
+    return It->second;
+  // A loop such as p = p + 1 adds nothing.
+  if (!Visiting.insert(V).second)
+    return {};
+
+  Origin O;
+  if (const auto *P = dyn_cast<ParmVarDecl>(V))
+    O.add(int(P->getFunctionScopeIndex()));
+  if (auto It = B.Values.find(V); It != B.Values.end())
+    for (const Expr *Value : It->second)
+      O.add(pointer(Value));
+  // Someone else may have put a pointer into it.
+  if (B.Exposed.contains(V))
+    O.add(RootMemory);
+  Visiting.erase(V);
+  // While a cycle is being followed, what was found may be only a part.
+  if (Visiting.empty())
+    Known[V] = O;
+  return O;
+}
+
+Origin Places::cast(const CastExpr *E) {
+  const Expr *Sub = E->getSubExpr();
+  switch (E->getCastKind()) {
+  case CK_LValueToRValue: {
+    const Expr *L = Sub->IgnoreParens();
+    // Through the volatile casts of READ_ONCE(variable) as well.
+    while (true) {
+      if (const auto *C = dyn_cast<CastExpr>(L); C && C->isLValue()) {
+        L = C->getSubExpr()->IgnoreParens();
+        continue;
+      }
+      const auto *U = dyn_cast<UnaryOperator>(L);
+      if (!U || U->getOpcode() != UO_Deref)
+        break;
+      const auto *A = dyn_cast<UnaryOperator>(U->getSubExpr()->IgnoreParenCasts());
+      if (!A || A->getOpcode() != UO_AddrOf)
+        break;
+      L = A->getSubExpr()->IgnoreParens();
+    }
+    if (const auto *D = dyn_cast<DeclRefExpr>(L))
+      if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
+        if (!V->getType()->isRecordType())
+          return variable(V);
+    return only(RootMemory);
+  }
+  case CK_ArrayToPointerDecay:
+    return place(Sub);
+  case CK_FunctionToPointerDecay:
+  case CK_NullToPointer:
+  case CK_ToVoid:
+    return {};
+  default:
+    return pointer(Sub);
+  }
+}
+
+/// container_of() leads out of the entry to what it is a part of, which cannot
+/// be a table.
+static bool leadsOut(const BinaryOperator *E) {
+  return E->getOpcode() == BO_Sub && isa<OffsetOfExpr>(strip(E->getRHS()));
+}
+
+Origin Places::binary(const BinaryOperator *E) {
+  if (E->getOpcode() == BO_Comma || E->getOpcode() == BO_Assign)
+    return pointer(E->getRHS());
+  if (E->isCompoundAssignmentOp())
+    return pointer(E->getLHS());
+  if (leadsOut(E)) {
+    Origin O = pointer(E->getLHS());
+    O.Typed = false;
+    return O;
+  }
+  if (!E->isAdditiveOp() && !E->isBitwiseOp())
+    return {};
+  bool Left = E->getLHS()->getType()->isPointerType();
+  bool Right = E->getRHS()->getType()->isPointerType();
+  if (Left && Right)
+    return {}; // A distance.
+  if (Left)
+    return pointer(E->getLHS());
+  if (Right)
+    return pointer(E->getRHS());
+  Origin O = pointer(E->getLHS());
+  O.add(pointer(E->getRHS()));
+  return O;
+}
+
+Origin Places::call(const CallExpr *E) {
+  Origin O = only(RootMemory);
+  QualType T = E->getType();
+  // What comes back may be the pointer that went in, as from kasan_reset_tag().
+  if (!T->isPointerType() || U.isTable(T) ||
+      T->getPointeeType()->isRecordType())
+    return O;
+  for (const Expr *Argument : E->arguments())
+    if (Argument->getType()->isPointerType()) {
+      Origin A = pointer(Argument);
+      O.Typed |= A.Typed && !A.isCopy();
+    }
+  return O;
+}
+
+Origin Places::pointer(const Expr *E) {
+  if (!E || Depth > 64)
+    return only(RootMemory);
+  llvm::SaveAndRestore<unsigned> Deeper(Depth, Depth + 1);
+
+  E = E->IgnoreParens();
+  Origin O;
+  if (const auto *C = dyn_cast<CastExpr>(E)) {
+    O = cast(C);
+  } else if (const auto *Op = dyn_cast<UnaryOperator>(E)) {
+    switch (Op->getOpcode()) {
+    case UO_AddrOf:
+      O = place(Op->getSubExpr());
+      break;
+    case UO_PreInc:
+    case UO_PreDec:
+    case UO_PostInc:
+    case UO_PostDec: {
+      const auto *D = dyn_cast<DeclRefExpr>(Op->getSubExpr()->IgnoreParens());
+      const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+      O = V ? variable(V) : only(RootMemory);
+      break;
+    }
+    case UO_LNot:
+    case UO_Minus:
+      break;
+    default:
+      O = pointer(Op->getSubExpr());
+    }
+  } else if (const auto *Op = dyn_cast<BinaryOperator>(E)) {
+    O = binary(Op);
+    if (Op->getOpcode() == BO_Sub && leadsOut(Op))
+      return O;
+  } else if (const auto *C = dyn_cast<AbstractConditionalOperator>(E)) {
+    O = pointer(C->getTrueExpr());
+    O.add(pointer(C->getFalseExpr()));
+  } else if (const auto *S = dyn_cast<StmtExpr>(E)) {
+    const Stmt *Last = S->getSubStmt()->body_empty()
+                           ? nullptr
+                           : S->getSubStmt()->body_back();
+    while (const auto *L = dyn_cast_or_null<ValueStmt>(Last)) {
+      if (isa<Expr>(L))
+        break;
+      Last = L->getExprStmt();
+    }
+    O = pointer(dyn_cast_or_null<Expr>(Last));
+  } else if (const auto *C = dyn_cast<ChooseExpr>(E)) {
+    O = pointer(C->getChosenSubExpr());
+  } else if (const auto *G = dyn_cast<GenericSelectionExpr>(E)) {
+    O = pointer(G->getResultExpr());
+  } else if (const auto *V = dyn_cast<OpaqueValueExpr>(E)) {
+    O = V->getSourceExpr() ? pointer(V->getSourceExpr()) : only(RootMemory);
+  } else if (const auto *C = dyn_cast<CallExpr>(E)) {
+    O = call(C);
+  } else if (const auto *I = dyn_cast<InitListExpr>(E)) {
+    // A scalar in braces; of a structure, any member that is a pointer.
+    for (const Expr *Init : I->inits())
+      O.add(pointer(Init));
+  } else if (const auto *L = dyn_cast<CompoundLiteralExpr>(E)) {
+    O = L->getType()->isRecordType() ? only(RootCopy)
+                                     : pointer(L->getInitializer());
+  } else if (const auto *D = dyn_cast<DeclRefExpr>(E);
+             D && isa<VarDecl>(D->getDecl())) {
+    // Not behind a conversion: an lvalue where a pointer is asked for.
+    O = variable(cast<VarDecl>(D->getDecl()));
+  } else if (!isa<IntegerLiteral, CharacterLiteral, StringLiteral,
+                  FloatingLiteral, UnaryExprOrTypeTraitExpr, OffsetOfExpr,
+                  DeclRefExpr, AddrLabelExpr, ImplicitValueInitExpr>(E)) {
+    O.add(RootMemory);
+  }
+  O.Typed |= U.isTable(E->getType());
+  return O;
+}
+
+static bool endsInArrayOfEntries(Unit &U, QualType T) {
+  return T->isArrayType() && U.isTable(T);
+}
+
+Origin Places::member(const MemberExpr *E) {
+  const auto *Field = dyn_cast<FieldDecl>(E->getMemberDecl());
+  QualType Record = E->isArrow() ? E->getBase()->getType()->getPointeeType()
+                                 : E->getBase()->getType();
+  Origin Base = E->isArrow() ? pointer(E->getBase()) : place(E->getBase());
+  if (U.isEntry(Record)) {
+    Base.Typed = true;
+    return Base;
+  }
+  if (!Field)
+    return Base;
+  QualType T = Field->getType();
+  if (endsInArrayOfEntries(U, T)) {
+    Base.Typed = true;
+    if (Base.From.empty())
+      Base.add(RootMemory);
+    return Base;
+  }
+  // An entry within another structure is a copy of one, unless the structure
+  // is a view of a table.
+  if (U.isEntry(T) && !Base.Typed)
+    return only(RootCopy);
+  return Base;
+}
+
+Origin Places::place(const Expr *E) {
+  if (!E || Depth > 64)
+    return only(RootMemory);
+  llvm::SaveAndRestore<unsigned> Deeper(Depth, Depth + 1);
+
+  E = E->IgnoreParens();
+  Origin O;
+  if (const auto *D = dyn_cast<DeclRefExpr>(E)) {
+    const auto *V = dyn_cast<VarDecl>(D->getDecl());
+    if (!V)
+      return {};
+    QualType T = V->getType();
+    bool IsTable = T->isArrayType() && !V->hasLocalStorage();
+    O = only(IsTable ? RootMemory : RootCopy);
+    O.Typed = IsTable && U.isTable(T);
+    return O;
+  }
+  if (const auto *M = dyn_cast<MemberExpr>(E))
+    O = member(M);
+  else if (const auto *S = dyn_cast<ArraySubscriptExpr>(E))
+    O = pointer(S->getBase());
+  else if (const auto *Op = dyn_cast<UnaryOperator>(E))
+    O = Op->getOpcode() == UO_Deref ? pointer(Op->getSubExpr())
+                                    : place(Op->getSubExpr());
+  else if (const auto *C = dyn_cast<CastExpr>(E))
+    O = C->isLValue() ? place(C->getSubExpr()) : pointer(C);
+  else if (isa<CompoundLiteralExpr, StringLiteral, PredefinedExpr, CallExpr,
+               StmtExpr>(E))
+    O = only(RootCopy); // A temporary.
+  else if (const auto *C = dyn_cast<ChooseExpr>(E))
+    O = place(C->getChosenSubExpr());
+  else if (const auto *G = dyn_cast<GenericSelectionExpr>(E))
+    O = place(G->getResultExpr());
+  else if (const auto *C = dyn_cast<AbstractConditionalOperator>(E)) {
+    O = place(C->getTrueExpr());
+    O.add(place(C->getFalseExpr()));
+  } else if (const auto *Op = dyn_cast<BinaryOperator>(E))
+    O = Op->getOpcode() == BO_Comma ? place(Op->getRHS()) : place(Op->getLHS());
+  else
+    O = only(RootMemory);
+  if (!O.isCopy())
+    O.Typed |= U.isEntry(E->getType()) || endsInArrayOfEntries(U, E->getType());
+  return O;
+}
+
+} // namespace kpkeys::lint

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "Unit.h"
+
+#include "clang/Basic/Builtins.h"
+
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SaveAndRestore.h"
+
+using namespace clang;
+
+namespace kpkeys::lint {
+
+Unit::Unit(ASTContext &Context, const Config &Cfg, std::string Directory,
+           std::string SourceRoot)
+    : Context(Context), SM(Context.getSourceManager()), Cfg(Cfg),
+      TableContext(Cfg.TableContextValue), MaxContext(Cfg.MaxContextValue),
+      Directory(std::move(Directory)), SourceRoot(std::move(SourceRoot)) {
+  for (const std::string &Name : Cfg.EntryTypes)
+    EntryNames.insert(Name);
+  for (const std::string &Name : Cfg.ValueTypes)
+    ValueNames.insert(Name);
+}
+
+int64_t Unit::contextValue(llvm::StringRef Macro) const {
+  if (Macro == Cfg.TableContext)
+    return TableContext;
+  auto It = Macros.find(Macro);
+  return It == Macros.end() ? 0 : It->second;
+}
+
+//===----------------------------------------------------------------------===//
+// Places in the source
+//===----------------------------------------------------------------------===//
+
+std::string Unit::path(SourceLocation Loc) {
+  FileID File = SM.getFileID(SM.getFileLoc(Loc));
+  auto [It, New] = Paths.try_emplace(File);
+  if (!New)
+    return It->second;
+  OptionalFileEntryRef Entry = SM.getFileEntryRefForID(File);
+  if (!Entry)
+    return It->second = "<built-in>";
+  llvm::SmallString<256> Path(Entry->getName());
+  if (!llvm::sys::path::is_absolute(Path)) {
+    llvm::SmallString<256> Absolute(Directory);
+    llvm::sys::path::append(Absolute, Path);
+    Path = Absolute;
+  }
+  llvm::sys::path::remove_dots(Path, /*remove_dot_dot=*/true);
+  llvm::StringRef Shown = Path;
+  for (llvm::StringRef Base : {llvm::StringRef(SourceRoot), llvm::StringRef(Directory)}) {
+    llvm::StringRef Rest = Shown;
+    Base = Base.rtrim('/');
+    if (!Base.empty() && Rest.consume_front(Base) && Rest.consume_front("/")) {
+      Shown = Rest;
+      break;
+    }
+  }
+  return It->second = Shown.str();
+}
+
+Location Unit::locate(SourceLocation Loc) {
+  Location L;
+  if (Loc.isInvalid())
+    return L;
+  Loc = SM.getFileLoc(Loc);
+  L.File = path(Loc);
+  L.Line = SM.getSpellingLineNumber(Loc);
+  L.Column = SM.getSpellingColumnNumber(Loc);
+  return L;
+}
+
+std::string Unit::text(SourceRange Range) {
+  // Of a macro, its use; of an argument of a macro, the argument.
+  CharSourceRange Chars = Lexer::makeFileCharRange(
+      CharSourceRange::getTokenRange(Range), SM, Context.getLangOpts());
+  if (Chars.isInvalid())
+    Chars = CharSourceRange::getTokenRange(SM.getFileLoc(Range.getBegin()),
+                                           SM.getFileLoc(Range.getBegin()));
+  llvm::StringRef Source =
+      Lexer::getSourceText(Chars, SM, Context.getLangOpts());
+  std::string Line;
+  for (char C : Source) {
+    if (isspace(static_cast<unsigned char>(C))) {
+      if (!Line.empty() && Line.back() != ' ')
+        Line += ' ';
+      continue;
+    }
+    Line += C;
+    if (Line.size() > 72)
+      return Line + "...";
+  }
+  return Line;
+}
+
+std::string Unit::idOf(const FunctionDecl *F) {
+  std::string Name = nameOf(F).str();
+  if (F->getFormalLinkage() == Linkage::External)
+    return Name;
+  const FunctionDecl *Definition = F->getDefinition();
+  return Name + "@" + path((Definition ? Definition : F)->getLocation());
+}
+
+Finding &Unit::report(llvm::StringRef Check, SourceLocation Loc,
+                      const FunctionDecl *In, const llvm::Twine &Message,
+                      const llvm::Twine &Key) {
+  Finding F;
+  F.Check = Check.str();
+  F.Loc = locate(Loc);
+  F.Message = Message.str();
+  F.Function = nameOf(In).str();
+  F.Key = Key.str();
+  Result.Findings.push_back(std::move(F));
+  return Result.Findings.back();
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+bool Unit::isEntry(QualType T) {
+  if (T.isNull())
+    return false;
+  const Type *Canonical = T.getCanonicalType().getTypePtr();
+  if (const auto *Record = dyn_cast<RecordType>(Canonical)) {
+    auto [It, New] = Entries.try_emplace(Canonical, false);
+    if (!New)
+      return It->second;
+    const RecordDecl *D = Record->getDecl();
+    llvm::StringRef Name = nameOf(D);
+    if (const TypedefNameDecl *Typedef = D->getTypedefNameForAnonDecl())
+      Name = nameOf(Typedef);
+    return It->second = EntryNames.contains(Name);
+  }
+  if (!Canonical->isIntegerType())
+    return false;
+  // Integers tell what they are by the names that lead to them only.
+  while (const auto *Typedef = T->getAs<TypedefType>()) {
+    llvm::StringRef Name = nameOf(Typedef->getDecl());
+    if (ValueNames.contains(Name) || EntryNames.contains(Name))
+      return true;
+    T = Typedef->desugar();
+  }
+  return false;
+}
+
+bool Unit::isTable(QualType T) {
+  if (T.isNull())
+    return false;
+  if (const auto *P = T->getAs<PointerType>())
+    T = P->getPointeeType();
+  else if (!T->isArrayType())
+    return false;
+  while (const ArrayType *A = Context.getAsArrayType(T))
+    T = A->getElementType();
+  return isEntry(T);
+}
+
+//===----------------------------------------------------------------------===//
+// Functions and values
+//===----------------------------------------------------------------------===//
+
+static std::optional<llvm::StringRef> classOf(const FunctionDecl *F,
+                                              llvm::StringRef Suffix) {
+  llvm::StringRef Name = nameOf(F);
+  if (!Name.consume_front("class_") || !Name.consume_back(Suffix))
+    return std::nullopt;
+  return Name;
+}
+
+std::optional<llvm::StringRef> constructedClass(const FunctionDecl *F) {
+  return classOf(F, "_constructor");
+}
+
+std::optional<llvm::StringRef> destroyedClass(const FunctionDecl *F) {
+  return classOf(F, "_destructor");
+}
+
+const Expr *strip(const Expr *E) {
+  while (E) {
+    const Expr *Before = E;
+    E = E->IgnoreParenCasts();
+    if (const auto *U = dyn_cast<UnaryOperator>(E);
+        U && U->getOpcode() == UO_Extension)
+      E = U->getSubExpr();
+    else if (const auto *C = dyn_cast<ChooseExpr>(E);
+             C && !C->isConditionDependent())
+      E = C->getChosenSubExpr();
+    else if (const auto *C = dyn_cast<CallExpr>(E);
+             C && nameOf(C->getDirectCallee()).starts_with("__builtin_expect") &&
+             C->getNumArgs() >= 1)
+      E = C->getArg(0);
+    if (E == Before)
+      return E;
+  }
+  return E;
+}
+
+bool Unit::isSetter(const FunctionDecl *F) const {
+  return F && (llvm::is_contained(Cfg.SetFunctions, nameOf(F)) ||
+               Setters.contains(F->getCanonicalDecl()));
+}
+
+bool Unit::isRestorer(const FunctionDecl *F) const {
+  return F && (llvm::is_contained(Cfg.RestoreFunctions, nameOf(F)) ||
+               Restorers.contains(F->getCanonicalDecl()));
+}
+
+bool Unit::isSplitSwitch(const FunctionDecl *F) const {
+  return F && llvm::any_of(Cfg.Splits, [&](const SplitPair &P) {
+           return P.Switch == nameOf(F);
+         });
+}
+
+std::optional<int64_t> Unit::constant(const Expr *E) const {
+  if (!E || E->isValueDependent())
+    return std::nullopt;
+  std::optional<llvm::APSInt> Value = E->getIntegerConstantExpr(Context);
+  if (!Value || Value->getSignificantBits() > 64)
+    return std::nullopt;
+  return Value->getExtValue();
+}
+
+bool Unit::isSentinel(const Expr *E) const {
+  std::optional<llvm::APSInt> Value =
+      E->isValueDependent() ? std::nullopt : E->getIntegerConstantExpr(Context);
+  return Value && Value->extOrTrunc(64).getZExtValue() == Cfg.SentinelValue;
+}
+
+bool Unit::onlyEnabled(const Expr *Condition) const {
+  if (std::optional<int64_t> Value = constant(Condition))
+    return *Value != 0;
+  const Expr *E = strip(Condition);
+  if (const auto *U = dyn_cast<UnaryOperator>(E);
+      U && U->getOpcode() == UO_LNot) {
+    // !! as in likely().
+    const auto *Inner = dyn_cast<UnaryOperator>(strip(U->getSubExpr()));
+    return Inner && Inner->getOpcode() == UO_LNot &&
+           onlyEnabled(Inner->getSubExpr());
+  }
+  const auto *C = dyn_cast<CallExpr>(E);
+  return C && llvm::is_contained(Cfg.EnabledFunctions,
+                                 nameOf(C->getDirectCallee()));
+}
+
+//===----------------------------------------------------------------------===//
+// Bodies
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class Walker {
+public:
+  explicit Walker(Body &B) : B(B) {}
+
+  void walk(const Stmt *S);
+  /// \p Field is what is initialised, if it is a member.
+  void initialiser(const Expr *Init, const FieldDecl *Field);
+
+private:
+  void list(const InitListExpr *List, const FieldDecl *Field);
+  void expression(const Expr *E);
+  void declarations(const DeclStmt *D);
+  void call(const CallExpr *C);
+  void assign(const Expr *Left, const Expr *Right);
+  void children(const Stmt *S) {
+    for (const Stmt *Child : S->children())
+      walk(Child);
+  }
+
+  Body &B;
+  SourceLocation ScopeEnd;
+};
+
+} // namespace
+
+static const VarDecl *variableOf(const Expr *E) {
+  const auto *D = dyn_cast<DeclRefExpr>(E->IgnoreParens());
+  return D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+}
+
+void Walker::assign(const Expr *Left, const Expr *Right) {
+  if (const VarDecl *V = variableOf(Left); V && V->hasLocalStorage())
+    B.Values[V].push_back(Right);
+}
+
+void Walker::declarations(const DeclStmt *D) {
+  for (const Decl *Each : D->decls()) {
+    const auto *V = dyn_cast<VarDecl>(Each);
+    if (!V)
+      continue;
+    if (V->hasAttr<CleanupAttr>())
+      B.Cleanups.emplace_back(V, ScopeEnd);
+    const Expr *Init = V->getInit();
+    if (!Init)
+      continue;
+    if (V->hasLocalStorage() && V->getType()->isScalarType())
+      B.Values[V].push_back(Init);
+    initialiser(Init, nullptr);
+  }
+}
+
+void Walker::initialiser(const Expr *Init, const FieldDecl *Field) {
+  if (const auto *List = dyn_cast<InitListExpr>(Init)) {
+    list(List, Field);
+    return;
+  }
+  // The address of a function, with or without &.
+  const Expr *E = Init->IgnoreParenCasts();
+  if (const auto *U = dyn_cast<UnaryOperator>(E);
+      U && U->getOpcode() == UO_AddrOf)
+    E = U->getSubExpr()->IgnoreParens();
+  const auto *D = dyn_cast<DeclRefExpr>(E);
+  if (D && isa<FunctionDecl>(D->getDecl()))
+    B.Mentions.push_back({D, Field});
+  else
+    walk(Init);
+}
+
+void Walker::list(const InitListExpr *List, const FieldDecl *Field) {
+  // The semantic form has the members in their order.
+  if (const InitListExpr *Semantic = List->getSemanticForm())
+    List = Semantic;
+  const RecordDecl *Record = List->getType()->getAsRecordDecl();
+  if (Record)
+    Record = Record->getDefinition();
+  if (!Record || Record->isUnion()) {
+    if (const FieldDecl *Member = List->getInitializedFieldInUnion())
+      Field = Member;
+    for (const Expr *Init : List->inits())
+      if (Init)
+        initialiser(Init, Field);
+    return;
+  }
+  unsigned I = 0;
+  for (const FieldDecl *Member : Record->fields()) {
+    if (Member->isUnnamedBitField())
+      continue;
+    if (I == List->getNumInits())
+      break;
+    if (const Expr *Init = List->getInit(I++))
+      initialiser(Init, Member);
+  }
+}
+
+void Walker::call(const CallExpr *C) {
+  B.Calls.push_back(C);
+  const FunctionDecl *Callee = C->getDirectCallee();
+  if (!Callee) {
+    walk(C->getCallee());
+  } else if (unsigned Builtin = Callee->getBuiltinID()) {
+    // Their arguments are looked at, not evaluated.
+    if (Builtin == Builtin::BI__builtin_constant_p ||
+        Builtin == Builtin::BI__builtin_object_size ||
+        Builtin == Builtin::BI__builtin_dynamic_object_size)
+      return;
+  }
+  for (const Expr *Argument : C->arguments())
+    walk(Argument);
+}
+
+void Walker::expression(const Expr *E) {
+  switch (E->getStmtClass()) {
+  case Stmt::UnaryExprOrTypeTraitExprClass:
+  case Stmt::OffsetOfExprClass:
+    return;
+  case Stmt::GenericSelectionExprClass:
+    walk(cast<GenericSelectionExpr>(E)->getResultExpr());
+    return;
+  case Stmt::ChooseExprClass:
+    walk(cast<ChooseExpr>(E)->getChosenSubExpr());
+    return;
+  case Stmt::CallExprClass:
+    call(cast<CallExpr>(E));
+    return;
+  case Stmt::AtomicExprClass:
+    B.Atomics.push_back(cast<AtomicExpr>(E));
+    break;
+  case Stmt::InitListExprClass:
+    list(cast<InitListExpr>(E), nullptr);
+    return;
+  case Stmt::DeclRefExprClass: {
+    const auto *D = cast<DeclRefExpr>(E);
+    if (isa<FunctionDecl>(D->getDecl()))
+      B.Mentions.push_back({D, nullptr});
+    return;
+  }
+  case Stmt::BinaryOperatorClass:
+  case Stmt::CompoundAssignOperatorClass: {
+    const auto *Op = cast<BinaryOperator>(E);
+    if (!Op->isAssignmentOp())
+      break;
+    B.Stores.push_back(E);
+    assign(Op->getLHS(), Op->getRHS());
+    if (const auto *M = dyn_cast<MemberExpr>(Op->getLHS()->IgnoreParens())) {
+      initialiser(Op->getRHS(), dyn_cast<FieldDecl>(M->getMemberDecl()));
+      walk(Op->getLHS());
+      return;
+    }
+    break;
+  }
+  case Stmt::UnaryOperatorClass: {
+    const auto *Op = cast<UnaryOperator>(E);
+    if (Op->isIncrementDecrementOp())
+      B.Stores.push_back(E);
+    if (Op->getOpcode() == UO_AddrOf)
+      if (const VarDecl *V = variableOf(Op->getSubExpr());
+          V && V->hasLocalStorage() && V->getType()->isScalarType())
+        B.Exposed.insert(V);
+    break;
+  }
+  default:
+    break;
+  }
+  children(E);
+}
+
+void Walker::walk(const Stmt *S) {
+  if (!S)
+    return;
+  if (const auto *E = dyn_cast<Expr>(S)) {
+    expression(E);
+    return;
+  }
+  switch (S->getStmtClass()) {
+  case Stmt::DeclStmtClass:
+    declarations(cast<DeclStmt>(S));
+    return;
+  case Stmt::ReturnStmtClass:
+    B.Returns.push_back(cast<ReturnStmt>(S));
+    break;
+  case Stmt::GCCAsmStmtClass:
+    B.Asms.push_back(cast<GCCAsmStmt>(S));
+    break;
+  case Stmt::CompoundStmtClass:
+  case Stmt::ForStmtClass: {
+    llvm::SaveAndRestore Scope(ScopeEnd, S->getEndLoc());
+    children(S);
+    return;
+  }
+  default:
+    break;
+  }
+  children(S);
+}
+
+void collectMentions(const Expr *Init,
+                     llvm::SmallVectorImpl<Body::Mention> &Mentions) {
+  Body B;
+  Walker(B).initialiser(Init, nullptr);
+  Mentions.append(B.Mentions.begin(), B.Mentions.end());
+}
+
+std::unique_ptr<Body> takeApart(const FunctionDecl *F) {
+  auto B = std::make_unique<Body>();
+  B->Function = F;
+  Walker(*B).walk(F->getBody());
+  return B;
+}
+
+} // namespace kpkeys::lint

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/// \file
+/// What the parts of the extraction share while one unit is analysed.
+#ifndef KPKEYS_LINT_ANALYSIS_UNIT_H
+#define KPKEYS_LINT_ANALYSIS_UNIT_H
+
+#include "ClangHeaders.h"
+#include "Config.h"
+#include "Facts.h"
+
+#include <memory>
+#include <optional>
+
+namespace kpkeys::lint {
+
+/// A function body, taken apart in one walk. Nothing that is not evaluated
+/// (operands of sizeof, unselected arms of _Generic) is in here.
+struct Body {
+  const clang::FunctionDecl *Function = nullptr;
+  /// Assignments, increments and decrements.
+  llvm::SmallVector<const clang::Expr *, 16> Stores;
+  llvm::SmallVector<const clang::CallExpr *, 32> Calls;
+  llvm::SmallVector<const clang::GCCAsmStmt *, 2> Asms;
+  llvm::SmallVector<const clang::AtomicExpr *, 1> Atomics;
+  llvm::SmallVector<const clang::ReturnStmt *, 4> Returns;
+  /// Mentions of functions other than to call them, and what they go into.
+  struct Mention {
+    const clang::DeclRefExpr *Ref;
+    const clang::FieldDecl *Field;
+    /// Only keeps a symbol that is exported; nothing is called through it.
+    bool Export = false;
+  };
+  llvm::SmallVector<Mention, 2> Mentions;
+  /// What local variables and parameters are given, initialisers included.
+  llvm::DenseMap<const clang::VarDecl *,
+                 llvm::SmallVector<const clang::Expr *, 2>>
+      Values;
+  /// Pointer and integer variables whose own address is taken.
+  llvm::SmallPtrSet<const clang::VarDecl *, 4> Exposed;
+  /// Variables with a cleanup function, and the end of their scope.
+  llvm::SmallVector<std::pair<const clang::VarDecl *, clang::SourceLocation>, 2>
+      Cleanups;
+};
+
+/// A guard class that enters a context, from its constructor.
+struct GuardClass {
+  /// Nothing if the context is not a constant, or not always entered.
+  std::optional<int64_t> Context;
+  bool Noop = false;
+};
+
+/// Per-unit state and the helpers that all parts need.
+class Unit {
+public:
+  Unit(clang::ASTContext &Context, const Config &Cfg, std::string Directory,
+       std::string SourceRoot);
+
+  clang::ASTContext &Context;
+  const clang::SourceManager &SM;
+  const Config &Cfg;
+  Facts Result;
+
+  /// The values of TableContext and MaxContext in this unit.
+  int64_t TableContext, MaxContext;
+  int64_t contextValue(llvm::StringRef Macro) const;
+  /// Contexts that SplitPairs name, by macro.
+  llvm::StringMap<int64_t> Macros;
+
+  /// Bodies that were walked, in the order of the source.
+  std::vector<std::unique_ptr<Body>> Bodies;
+  /// Mentions of functions in initialisers of global variables.
+  llvm::SmallVector<Body::Mention, 0> GlobalMentions;
+  std::vector<const clang::FileScopeAsmDecl *> FileAsms;
+
+  // Filled in by ContextChecks.
+  /// Which parameters of which functions are contexts.
+  llvm::DenseMap<const clang::FunctionDecl *, llvm::SmallVector<unsigned, 2>>
+      ContextParameters;
+  /// Functions that write the pkey register, with a value that is not theirs.
+  llvm::SmallPtrSet<const clang::FunctionDecl *, 16> Carriers;
+  /// Functions that return what a set returned, with the context still open.
+  llvm::SmallPtrSet<const clang::FunctionDecl *, 4> Setters;
+  /// Functions that restore a parameter.
+  llvm::DenseMap<const clang::FunctionDecl *, unsigned> Restorers;
+  /// Guard classes that switch contexts, by name.
+  llvm::StringMap<GuardClass> GuardClasses;
+  /// The register is written in this unit, and a compiler barrier is before.
+  bool WritesRegister = false, RestoreHasBarrier = false;
+
+  Location locate(clang::SourceLocation Loc);
+  /// The source of an expression on one line, shortened.
+  std::string text(clang::SourceRange Range);
+  std::string idOf(const clang::FunctionDecl *F);
+  std::string path(clang::SourceLocation Loc);
+
+  /// pte_t and so on, or a value type of one of these.
+  bool isEntry(clang::QualType T);
+  /// A pointer to, or an array of, entries.
+  bool isTable(clang::QualType T);
+
+  bool isSetter(const clang::FunctionDecl *F) const;
+  bool isRestorer(const clang::FunctionDecl *F) const;
+  bool isSplitSwitch(const clang::FunctionDecl *F) const;
+
+  /// The context this expression is, if it is an integer constant expression.
+  std::optional<int64_t> constant(const clang::Expr *E) const;
+  bool isSentinel(const clang::Expr *E) const;
+  /// Whether code under \p Condition runs whenever the feature is enabled.
+  bool onlyEnabled(const clang::Expr *Condition) const;
+
+  Finding &report(llvm::StringRef Check, clang::SourceLocation Loc,
+                  const clang::FunctionDecl *In, const llvm::Twine &Message,
+                  const llvm::Twine &Key);
+
+private:
+  std::string Directory, SourceRoot;
+  llvm::DenseMap<clang::FileID, std::string> Paths;
+  llvm::DenseMap<const clang::Type *, bool> Entries;
+  llvm::StringSet<> EntryNames, ValueNames;
+};
+
+/// NAME of a function class_NAME_constructor or class_NAME_destructor.
+std::optional<llvm::StringRef> constructedClass(const clang::FunctionDecl *F);
+std::optional<llvm::StringRef> destroyedClass(const clang::FunctionDecl *F);
+
+/// Name of a declaration that has a plain identifier.
+inline llvm::StringRef nameOf(const clang::NamedDecl *D) {
+  const clang::IdentifierInfo *I = D ? D->getIdentifier() : nullptr;
+  return I ? I->getName() : llvm::StringRef();
+}
+
+/// Casts, parentheses, __extension__ and __builtin_expect removed.
+const clang::Expr *strip(const clang::Expr *E);
+
+/// Walk a function body.
+std::unique_ptr<Body> takeApart(const clang::FunctionDecl *F);
+/// Mentions of functions in an initialiser.
+void collectMentions(const clang::Expr *Init,
+                     llvm::SmallVectorImpl<Body::Mention> &Mentions);
+
+/// Where pointers of one function come from.
+struct Origin {
+  Roots From;
+  bool Typed = false;
+
+  void add(int Root);
+  void add(const Origin &Other);
+  bool isCopy() const;
+};
+
+class Places {
+public:
+  Places(Unit &U, const Body &B) : U(U), B(B) {}
+
+  /// The memory that a pointer, or an integer made from one, points to.
+  Origin pointer(const clang::Expr *E);
+  /// The memory that an lvalue is.
+  Origin place(const clang::Expr *E);
+
+private:
+  Origin variable(const clang::VarDecl *V);
+  Origin cast(const clang::CastExpr *E);
+  Origin binary(const clang::BinaryOperator *E);
+  Origin member(const clang::MemberExpr *E);
+  Origin call(const clang::CallExpr *E);
+
+  Unit &U;
+  const Body &B;
+  llvm::DenseMap<const clang::VarDecl *, Origin> Known;
+  llvm::SmallPtrSet<const clang::VarDecl *, 8> Visiting;
+  unsigned Depth = 0;
+};
+
+/// What holds at a statement.
+struct StatementState {
+  bool Guarded = false;
+  bool InScope = false;
+  bool InSection = false;
+  std::vector<Note> Notes;
+};
+
+/// Contexts and guards on the paths through one function. Reports
+/// context-restore and pgtable-plain-store on its way.
+class Flow {
+public:
+  Flow(Unit &U, const Body &B);
+  ~Flow();
+
+  /// Statements whose state is asked for later.
+  void watch(const clang::Stmt *S);
+  /// A plain store to a page table.
+  void watchPlainStore(const clang::Stmt *S, const clang::Expr *Shown);
+  void run();
+  StatementState at(const clang::Stmt *S) const;
+
+  /// Whether a function needs it: the others are never under a guard.
+  static bool concerns(Unit &U, const Body &B);
+
+private:
+  class Impl;
+  std::unique_ptr<Impl> I;
+};
+
+/// Fill in what the unit says about contexts, and report context-constant,
+/// context-address and context-inline.
+void checkContexts(Unit &U);
+
+/// Page table writes and calls of one function.
+void extractFunction(Unit &U, const Body &B, FunctionFacts &F);
+
+} // namespace kpkeys::lint
+
+#endif

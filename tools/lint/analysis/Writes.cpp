@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// pgtable-guard over the whole program. A write that is not under a guard
+// itself is right if each way to reach it with a table is: this asks questions
+// of the form "is this function, or this parameter of it, only ever reached
+// under a guard", which lead to the same questions about callers. Everything
+// is assumed to be right until a way is found that is not, so that recursion
+// decides nothing.
+#include "Program.h"
+
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/STLExtras.h"
+
+#include <deque>
+#include <map>
+
+using namespace llvm;
+
+namespace kpkeys::lint {
+
+namespace {
+
+/// Whether a parameter, or RootMemory for all of the function, is in order.
+struct Question {
+  std::string Function;
+  int Root;
+  bool Wrong = false;
+  /// Where it goes wrong.
+  std::optional<Note> Because;
+  Question *Next = nullptr;
+  /// Who asks, and the call over which.
+  SmallVector<std::pair<Question *, Note>, 4> Askers;
+};
+
+/// What an untyped pointer parameter is used for.
+struct Effect {
+  bool Writes = false;
+  std::optional<Note> Where;
+};
+
+class Writes {
+public:
+  Writes(Program &P, const LinkOptions &Options, LinkResult &Result)
+      : P(P), Options(Options), Result(Result) {}
+  void run();
+
+private:
+  /// A write, by the function or by what it calls.
+  struct Site {
+    const FunctionFacts *F;
+    Location Loc;
+    std::string Text, Shape, Callee;
+    bool Guarded;
+    std::vector<Note> Notes;
+    SmallVector<Question *, 2> Questions;
+  };
+
+  void collect(const FunctionFacts &F);
+  void collectCall(const FunctionFacts &F, const CallSite &C);
+  void questionsFor(Site &S, const Roots &From);
+  Question *ask(StringRef Function, int Root);
+  void investigate(Question &Q);
+  void depend(Question &Q, StringRef Function, int Root, const Note &Via);
+  void spread();
+  void report(const Site &S);
+  void explain(Finding &F, const Question *Q) const;
+  Effect effect(StringRef Id, unsigned Parameter);
+  Effect effectOf(const FunctionFacts &F, unsigned Parameter);
+
+  Program &P;
+  const LinkOptions &Options;
+  LinkResult &Result;
+  std::map<std::pair<std::string, int>, std::unique_ptr<Question>> Questions;
+  std::deque<Question *> Open;
+  std::map<std::pair<std::string, unsigned>, Effect> Effects;
+  std::vector<Site> Sites;
+};
+
+} // namespace
+
+static constexpr StringLiteral Check = "pgtable-guard";
+
+//===----------------------------------------------------------------------===//
+// Untyped parameters
+//===----------------------------------------------------------------------===//
+
+Effect Writes::effectOf(const FunctionFacts &F, unsigned Parameter) {
+  auto Is = [&](const Roots &From) {
+    return is_contained(From, int(Parameter));
+  };
+  // A write through a typed pointer is a site by itself.
+  for (const WriteSite &S : F.Sites)
+    if (!S.Typed && !S.Guarded && Is(S.From))
+      return {true, Note{S.Loc, "written to here"}};
+  for (const CallSite &C : F.Calls)
+    for (const Argument &A : C.Arguments) {
+      if (C.Guarded || !Is(A.From))
+        continue;
+      if (C.Callee.empty())
+        return {true, Note{C.Loc, "handed to an indirect call here"}};
+      // The callee's own writes are judged by the type of its parameter.
+      if (A.TypedParameter && !P.definitions(C.Callee).empty())
+        continue;
+      Effect E = effect(C.Callee, A.Index);
+      if (!E.Writes)
+        continue;
+      if (!E.Where)
+        E.Where = Note{C.Loc, "written to by '" + nameOfId(C.Callee).str() +
+                                  "' here"};
+      return E;
+    }
+  return {};
+}
+
+Effect Writes::effect(StringRef Id, unsigned Parameter) {
+  // What is being looked at already adds nothing by calling itself.
+  auto [It, New] = Effects.try_emplace({Id.str(), Parameter});
+  if (!New)
+    return It->second;
+  Effect E;
+  auto Definitions = P.definitions(Id);
+  if (Definitions.empty())
+    E.Writes = !matchesAny(nameOfId(Id), P.Cfg.Harmless);
+  for (const FunctionFacts *F : Definitions) {
+    if (E.Writes)
+      break;
+    E = effectOf(*F, Parameter);
+    if (E.Writes && P.exemption(Check, *F))
+      E = {};
+  }
+  return Effects[{Id.str(), Parameter}] = E;
+}
+
+//===----------------------------------------------------------------------===//
+// Sites
+//===----------------------------------------------------------------------===//
+
+void Writes::questionsFor(Site &S, const Roots &From) {
+  if (From.empty())
+    S.Questions.push_back(ask(S.F->Id, RootMemory));
+  for (int Root : From)
+    if (Root != RootCopy)
+      S.Questions.push_back(ask(S.F->Id, Root));
+}
+
+void Writes::collectCall(const FunctionFacts &F, const CallSite &C) {
+  for (const Argument &A : C.Arguments) {
+    if (!A.Typed)
+      continue;
+    Effect E;
+    if (C.Callee.empty()) {
+      // With the type, whatever may be called has this among its callers.
+      E.Writes = !A.TypedParameter;
+    } else if (P.definitions(C.Callee).empty()) {
+      E.Writes = !matchesAny(nameOfId(C.Callee), P.Cfg.Harmless);
+    } else if (!A.TypedParameter) {
+      E = effect(C.Callee, A.Index);
+    }
+    if (!E.Writes)
+      continue;
+    Site S{&F,        C.Loc,   A.Text, "escape", nameOfId(C.Callee).str(),
+           C.Guarded, C.Notes, {}};
+    if (S.Callee.empty())
+      S.Callee = "an indirect call";
+    else
+      S.Callee = "'" + S.Callee + "'";
+    if (E.Where)
+      S.Notes.push_back(*E.Where);
+    if (!C.Guarded)
+      questionsFor(S, A.From);
+    Sites.push_back(std::move(S));
+  }
+}
+
+void Writes::collect(const FunctionFacts &F) {
+  for (const WriteSite &W : F.Sites) {
+    if (!W.Typed)
+      continue;
+    Site S{&F, W.Loc, W.Text, W.Shape, "", W.Guarded, W.Notes, {}};
+    if (!W.Guarded)
+      questionsFor(S, W.From);
+    Sites.push_back(std::move(S));
+  }
+  for (const CallSite &C : F.Calls)
+    collectCall(F, C);
+}
+
+//===----------------------------------------------------------------------===//
+// Questions
+//===----------------------------------------------------------------------===//
+
+Question *Writes::ask(StringRef Function, int Root) {
+  auto &Slot = Questions[{Function.str(), Root}];
+  if (!Slot) {
+    Slot = std::make_unique<Question>();
+    Slot->Function = Function.str();
+    Slot->Root = Root;
+    Open.push_back(Slot.get());
+  }
+  return Slot.get();
+}
+
+void Writes::depend(Question &Q, StringRef Function, int Root,
+                    const Note &Via) {
+  ask(Function, Root)->Askers.emplace_back(&Q, Via);
+}
+
+void Writes::investigate(Question &Q) {
+  const FunctionFacts *F = P.definitions(Q.Function).front();
+  if (P.exemption(Check, *F))
+    return;
+  auto Fail = [&](const Twine &Why) {
+    Q.Wrong = true;
+    Q.Because = Note{{F->File, F->Line, 1}, Why.str()};
+  };
+
+  bool Complete;
+  auto Callers = P.callers(Q.Function, Complete);
+  if (!Complete)
+    return Fail("the address of '" + F->Name +
+                "' is taken, and nothing shows who calls it");
+  if (!Options.WholeProgram && !F->Internal)
+    return Fail("'" + F->Name + "' may be called from other units");
+  if (all_of(Callers, [&](const Caller &C) { return C.In->Id == F->Id; }))
+    return Fail("nothing that is analysed calls '" + F->Name + "'");
+
+  for (const Caller &C : Callers) {
+    if (C.Site && C.Site->Guarded)
+      continue;
+    Location Loc{C.In->File, C.In->Line, 1};
+    if (C.Site)
+      Loc = C.Site->Loc;
+    Note Via{Loc, "reached from '" + C.In->Name + "' without a guard"};
+    if (Q.Root == RootMemory) {
+      depend(Q, C.In->Id, RootMemory, Via);
+      continue;
+    }
+    if (!C.Site)
+      continue; // Nothing that could be a table is passed.
+    for (const Argument &A : C.Site->Arguments) {
+      if (int(A.Index) != Q.Root)
+        continue;
+      if (A.From.empty())
+        depend(Q, C.In->Id, RootMemory, Via);
+      for (int Root : A.From)
+        if (Root != RootCopy)
+          depend(Q, C.In->Id, Root, Via);
+    }
+  }
+}
+
+/// What is wrong makes all wrong that depend on it.
+void Writes::spread() {
+  std::deque<Question *> Wrong;
+  for (auto &[Key, Q] : Questions)
+    if (Q->Wrong)
+      Wrong.push_back(Q.get());
+  while (!Wrong.empty()) {
+    Question *Q = Wrong.front();
+    Wrong.pop_front();
+    for (auto &[Asker, Via] : Q->Askers) {
+      if (Asker->Wrong)
+        continue;
+      Asker->Wrong = true;
+      Asker->Because = Via;
+      Asker->Next = Q;
+      Wrong.push_back(Asker);
+    }
+  }
+}
+
+void Writes::explain(Finding &F, const Question *Q) const {
+  for (unsigned Depth = 0; Q && Depth < 4; Q = Q->Next, ++Depth)
+    if (Q->Because)
+      F.Notes.push_back(*Q->Because);
+}
+
+void Writes::report(const Site &S) {
+  auto It = find_if(S.Questions, [](const Question *Q) { return Q->Wrong; });
+  const Question *Wrong = It == S.Questions.end() ? nullptr : *It;
+
+  Finding F;
+  F.Check = Check.str();
+  F.Loc = S.Loc;
+  F.Function = S.F->Name;
+  F.Key = S.Shape + " " + S.Text;
+  F.Notes = S.Notes;
+
+  Finding Listed = F;
+  const Exemption *Exempt = nullptr;
+  if (S.Guarded)
+    Listed.Message = "under a guard";
+  else if (!Wrong)
+    Listed.Message = "every caller is under a guard, or passes a copy";
+  else if ((Exempt = P.exemption(Check, *S.F)))
+    Listed.Message = "exempt: " + Exempt->Reason;
+  else
+    Listed.Message = "not under a guard";
+  Listed.Message = S.Shape + " '" + S.Text + "': " + Listed.Message;
+  Result.WriteSites.push_back(std::move(Listed));
+  if (!Wrong || Exempt)
+    return;
+
+  if (S.Callee.empty())
+    F.Message = "page table write to '" + S.Text + "' is not under a guard";
+  else
+    F.Message = "page table '" + S.Text + "' is written to by " + S.Callee +
+                ", not under a guard";
+  explain(F, Wrong);
+  Result.Findings.push_back(std::move(F));
+}
+
+void Writes::run() {
+  for (const auto &Entry : P.functions())
+    for (const FunctionFacts *F : Entry.second)
+      collect(*F);
+  while (!Open.empty()) {
+    Question *Q = Open.front();
+    Open.pop_front();
+    investigate(*Q);
+  }
+  spread();
+  for (const Site &S : Sites)
+    report(S);
+}
+
+void linkWrites(Program &P, const LinkOptions &Options, LinkResult &Result) {
+  Writes(P, Options, Result).run();
+}
+
+} // namespace kpkeys::lint
