@@ -88,6 +88,7 @@ struct Analysis {
   std::vector<Facts> Units;
   std::vector<std::string> Problems; ///< Units without facts: one line each.
   StringSet<> Read;                  ///< Files of the source tree, relative.
+  unsigned Cached = 0;               ///< How many of the units came from the cache.
   bool WholeProgram = true;
 };
 
@@ -277,7 +278,10 @@ static int conclude(const Options &Opts, Policy &P, const Config &Config, Analys
   if (A.Problems.size() > MostProblemsShown)
     complain(Twine(A.Problems.size() - MostProblemsShown) + " more units like these; --format=json lists all");
   if (!Opts.Quiet) {
-    errs() << formatv("kpkeys-lint: {0} units analysed, {1} findings", Run.Analysed, All.size());
+    errs() << formatv("kpkeys-lint: {0} units analysed", Run.Analysed);
+    if (A.Cached)
+      errs() << " (" << A.Cached << " of them before)";
+    errs() << ", " << All.size() << " findings";
     if (Run.Suppressed)
       errs() << ", " << Run.Suppressed << " suppressed";
     if (Run.Baselined)
@@ -384,6 +388,7 @@ private:
       return false;
     }
     keep(I, std::move(*Found), Entry->Dependencies);
+    ++Into.Cached;
     return true;
   }
 

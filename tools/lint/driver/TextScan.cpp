@@ -64,7 +64,7 @@ static StringRef argumentsOf(StringRef Line, StringRef Name) {
 
 /// Whether @p Line calls what writes to memory with the address of an entry.
 static bool isCall(StringRef Line) {
-  StringRef Once = argumentsOf(Line, "WRITE_ONCE");
+  StringRef Once = argumentsOf(Line, "WRITE_ONCE").ltrim();
   if (Once.starts_with("*") && namesEntry(Once.take_until([](char C) { return C == ','; })))
     return true;
   for (StringRef Value : {"&pte_val(", "&pmd_val(", "&pud_val(", "&p4d_val(", "&pgd_val("})
@@ -116,7 +116,9 @@ std::vector<Candidate> candidateLines(StringRef Text, unsigned Most) {
     if (Trimmed.empty() || Trimmed.starts_with("//") || Trimmed.starts_with("/*") || Trimmed.starts_with("* ") ||
         !mayMatter(Trimmed))
       continue;
-    if (isStore(Trimmed) || isCall(Trimmed) || isContextSwitch(Trimmed))
+    // A call in the first column is a declaration, or the head of a definition.
+    bool Head = Trimmed.begin() == Line.begin() && !Directive;
+    if (isStore(Trimmed) || isCall(Trimmed) || (!Head && isContextSwitch(Trimmed)))
       Found.push_back({Number, unsigned(Trimmed.begin() - Line.begin() + 1), Trimmed, Directive});
   }
   return Found;

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The two steps as commands, and the Ninja file that joins them."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import unittest
+from pathlib import Path
+
+from support import BAD, CLEAN, HEADER, LintTest
+
+
+class StepsTest(LintTest):
+    def facts(self, unit: str, *args: str, expect: int = 0) -> Path:
+        path = self.tree.root / (unit.replace("/", "_") + ".facts")
+        self.lint(unit, f"--output={path}", *args, command="facts", expect=expect)
+        return path
+
+    def test_same_as_in_one(self):
+        self.tree.add("a.c", BAD)
+        self.tree.add("b.c", CLEAN)
+        whole = self.lint(expect=1)
+        linked = self.lint(self.facts("a.c"), self.facts("b.c"), command="link", expect=1)
+        self.assertEqual(whole.stdout, linked.stdout)
+
+    def test_list_of_files(self):
+        self.tree.add("a.c", BAD)
+        names = self.tree.root / "names"
+        names.write_text(f"{self.facts('a.c')}\n")
+        self.lint(f"@{names}", "--units=1", command="link", expect=1)
+        self.assertOneLine(self.lint(f"@{names}", "--units=2", command="link", expect=2), "--units=2", "facts of 1")
+
+    def test_link_refuses_what_does_not_fit(self):
+        self.tree.add("a.c", BAD)
+        path = self.facts("a.c")
+        good = json.loads(path.read_text())
+        self.assertOneLine(self.lint(command="link", expect=2), "no facts to link")
+        self.assertOneLine(self.lint("/gone", command="link", expect=2), "/gone")
+        other = self.tree.root / "other"
+        for text, part in (("", "not a file of facts"), ("{}", "not a file of facts"), (json.dumps({**good, "stamp": "0"}), "another build"),
+                           (json.dumps({**good, "format": 2}), "not a file of facts"), (json.dumps({**good, "facts": []}), str(other)),
+                           (json.dumps({**good, "source_root": "/elsewhere"}), "another source tree")):
+            with self.subTest(part=part):
+                other.write_text(text)
+                self.assertOneLine(self.lint(path, other, command="link", expect=2), part)
+        config = self.tree.root / "config"
+        config.write_text('{"guards": ["another"]}')
+        self.assertOneLine(self.lint(path, f"--config={config}", command="link", expect=2), "another --config")
+
+    def test_unit_that_does_not_parse_leaves_no_facts(self):
+        self.tree.add("broken.c", "syntax error\n")
+        self.assertFalse(self.facts("broken.c", expect=3).exists())
+
+    def test_crash(self):
+        self.tree.add("crash.c", "#pragma clang __debug crash\n/* crash here */\n")
+        done = self.lint("crash.c", command="facts", expect=3)
+        self.assertIn("crash.c: not analysed: the analysis crashed", done.stderr)
+
+    def test_one_unit_at_a_time(self):
+        self.tree.add("a.c", CLEAN)
+        self.assertIn("name one unit", self.lint(command="facts", expect=2).stderr)
+        self.assertIn("b.c is no kernel unit", self.lint("b.c", command="facts", expect=2).stderr)
+
+    def test_unit_with_two_commands(self):
+        text = CLEAN.replace("(1)", "(CTX)")
+        self.tree.add("a.c", text, "-DCTX=1")
+        self.tree.add("a.c", None, "-DCTX=x")
+        self.assertOneLine(self.lint("a.c", command="facts", expect=2), "2 commands", "--command=1")
+        self.lint(self.facts("a.c", "--command=1"), command="link")
+        self.lint("a.c", "--command=3", command="facts", expect=2)
+        self.assertIn("[context-constant]", self.lint(self.facts("a.c", "--command=2"), command="link", expect=1).stdout)
+        self.assertEqual(len(self.findings()), 1)
+
+    def test_dependencies(self):
+        self.tree.add("a.c", CLEAN)
+        rule = self.tree.root / "a.d"
+        target = self.facts("a.c", f"--depfile={rule}")
+        words = rule.read_text().replace("\\\n", " ").split()
+        self.assertEqual(words[0], f"{target}:")
+        self.assertIn(str(self.tree.src / "a.c"), words)
+        self.assertIn(str(self.tree.src / "include/linux/kpkeys.h"), words)
+
+    def test_writes_nothing_of_the_build(self):
+        self.tree.add("a.c", CLEAN, "-Wp,-MMD,a.d", "-MD", "-MF", "b.d", "-save-temps", "-gsplit-dwarf", "-Werror", "-Wall",
+                      "-Wp,-MT,a.o", "-Wa,--fatal-warnings")
+        before = sorted(os.listdir(self.tree.build))
+        self.lint()
+        self.assertEqual(sorted(os.listdir(self.tree.build)), before)
+
+    def test_commands_of_gcc(self):
+        self.tree.add("a.c", BAD, "-fconserve-stack", "-fno-allow-store-data-races", "-fno-var-tracking-assignments",
+                      "-fmin-function-alignment=4", "-mabi=lp64", "-mstack-protector-guard=sysreg", "-mstack-protector-guard-reg=sp_el0",
+                      "-mstack-protector-guard-offset=1288", "-mbranch-protection=pac-ret", "--param=allow-store-data-races=0",
+                      "-fplugin=./x.so", "-fno-tree-vectorize", "-fno-ipa-sra", "-isystem", "/usr/lib/gcc-cross/aarch64-linux-gnu/14/include",
+                      compiler="aarch64-linux-gnu-gcc")
+        self.lint(expect=1)
+
+    def test_command_as_text_and_launcher(self):
+        self.tree.write("a.c", BAD)
+        words = ["ccache", *self.tree.command("a.c", "-DTEXT='\"a b\"'")]
+        self.tree.entries = [{"directory": str(self.tree.build), "file": "../src/a.c", "command": " ".join(words)}]
+        self.tree.save()
+        self.lint(expect=1)
+
+
+@unittest.skipUnless(shutil.which("ninja"), "ninja is not installed")
+class NinjaTest(LintTest):
+    def ninja(self, *args: str, expect: int) -> str:
+        done = subprocess.run(["ninja", "-C", self.tree.root, "-f", "lint.ninja", "-v", *args], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode != 0, expect != 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def setUp(self):
+        super().setUp()
+        self.tree.add("mm/a.c", BAD)
+        self.tree.add("mm/b $1.c", CLEAN)
+        self.tree.add("c.c", "int unrelated;\n")
+        self.tree.add("c.c", None, "-DAGAIN")
+        self.lint(f"--ninja={self.tree.root}/lint.ninja", f"--json={self.tree.root}/n.json")
+
+    def test_same_verdict(self):
+        self.ninja(expect=1)
+        mine = json.loads((self.tree.root / "n.json").read_text())
+        self.assertEqual(mine["findings"], self.findings())
+        self.assertEqual(mine["summary"]["analysed"], 4)
+
+    def test_only_what_has_changed(self):
+        self.assertEqual(self.ninja(expect=1).count(" facts -p "), 4)
+        self.assertEqual(self.ninja(expect=1).count(" facts -p "), 0)
+        time.sleep(0.01)
+        self.tree.write("include/linux/kpkeys.h", HEADER)
+        self.assertEqual(self.ninja(expect=1).count(" facts -p "), 2)
+        self.tree.write("mm/a.c", CLEAN)
+        self.assertEqual(self.ninja(expect=0).count(" facts -p "), 1)
+
+    def test_broken_unit_ends_it(self):
+        self.tree.write("c.c", "syntax error\n")
+        self.assertIn("c.c: not analysed", self.ninja("-k0", expect=1))
+        self.assertFalse((self.tree.root / "n.json").exists())
+
+    def test_names_of_units_are_not_for_it(self):
+        self.assertIn("--ninja", self.lint("--ninja=x", "mm/a.c", expect=2).stderr)
