@@ -96,29 +96,49 @@ static std::optional<int64_t> macroValue(Preprocessor &PP, llvm::StringRef Name)
   return Value;
 }
 
-/// Static functions of headers that nothing refers to do not run.
-static bool canRun(const FunctionDecl *F) {
-  return F->isReferenced() || F->isUsed(false) ||
-         F->getFormalLinkage() == Linkage::External ||
-         F->hasAttr<UsedAttr>() || F->hasAttr<ConstructorAttr>();
+/// Whether a function can be reached from outside of the functions that are
+/// known to run. Most of what headers define is used by nothing in the unit.
+static bool isRoot(const Unit &U, const FunctionDecl *F) {
+  return F->getFormalLinkage() == Linkage::External ||
+         F->hasAttr<UsedAttr>() || F->hasAttr<ConstructorAttr>() ||
+         U.SM.isInMainFile(U.SM.getFileLoc(F->getLocation()));
 }
 
-/// Such a function is of interest all the same if it might write to a table:
-/// a configuration that uses it is sure to come.
-static bool takesTable(Unit &U, const FunctionDecl *F) {
-  return llvm::any_of(F->parameters(), [&](const ParmVarDecl *P) {
-    return U.isTable(P->getType());
-  });
+/// What nothing uses is of interest all the same if it might write to a table,
+/// or switch contexts: a configuration that uses it is sure to come.
+static bool isOfInterest(Unit &U, const FunctionDecl *F) {
+  if (llvm::any_of(F->parameters(), [&](const ParmVarDecl *P) {
+        return U.isTable(P->getType());
+      }))
+    return true;
+  for (auto Class : {constructedClass(F), destroyedClass(F)})
+    if (Class && llvm::is_contained(U.Cfg.Guards, *Class))
+      return true;
+  return llvm::is_contained(U.Cfg.SetFunctions, nameOf(F)) ||
+         llvm::is_contained(U.Cfg.RestoreFunctions, nameOf(F)) ||
+         llvm::any_of(U.Cfg.Splits, [&](const SplitPair &P) {
+           return nameOf(F) == P.Enter || nameOf(F) == P.Leave;
+         });
 }
 
 void Consumer::collect(Unit &U) {
+  llvm::SmallVector<const FunctionDecl *, 0> Definitions;
+  llvm::DenseMap<const FunctionDecl *, std::unique_ptr<Body>> Bodies;
+  llvm::SmallVector<const FunctionDecl *, 0> Pending;
+  auto Need = [&](const FunctionDecl *F) {
+    // A cleanup function may be declared only.
+    F = F ? F->getDefinition() : nullptr;
+    if (F && !F->isInvalidDecl() && Bodies.try_emplace(F).second)
+      Pending.push_back(F);
+  };
+
   for (const Decl *D : U.Context.getTranslationUnitDecl()->decls()) {
     if (const auto *F = dyn_cast<FunctionDecl>(D)) {
       if (!F->doesThisDeclarationHaveABody() || F->isInvalidDecl())
         continue;
-      if (canRun(F) || takesTable(U, F) || constructedClass(F) ||
-          destroyedClass(F))
-        U.Bodies.push_back(takeApart(F));
+      Definitions.push_back(F);
+      if (isRoot(U, F) || isOfInterest(U, F))
+        Need(F);
     } else if (const auto *V = dyn_cast<VarDecl>(D)) {
       if (!V->hasInit())
         continue;
@@ -132,6 +152,23 @@ void Consumer::collect(Unit &U) {
       U.FileAsms.push_back(A);
     }
   }
+  for (const Body::Mention &M : U.GlobalMentions)
+    Need(cast<FunctionDecl>(M.Ref->getDecl()));
+  while (!Pending.empty()) {
+    const FunctionDecl *F = Pending.pop_back_val();
+    std::unique_ptr<Body> B = takeApart(F);
+    for (const CallExpr *C : B->Calls)
+      Need(C->getDirectCallee());
+    for (const Body::Mention &M : B->Mentions)
+      Need(cast<FunctionDecl>(M.Ref->getDecl()));
+    for (const auto &[V, ScopeEnd] : B->Cleanups)
+      Need(V->getAttr<CleanupAttr>()->getFunctionDecl());
+    Bodies[F] = std::move(B);
+  }
+  // In the order of the source: what is defined first is described first.
+  for (const FunctionDecl *F : Definitions)
+    if (auto It = Bodies.find(F); It != Bodies.end())
+      U.Bodies.push_back(std::move(It->second));
 }
 
 void Consumer::describe(Unit &U, const FunctionDecl *F, FunctionFacts &Facts) {
@@ -196,8 +233,7 @@ void Consumer::HandleTranslationUnit(ASTContext &Context) {
     FunctionFacts Facts;
     describe(U, B->Function, Facts);
     extractFunction(U, *B, Facts);
-    if (canRun(B->Function) || !Facts.Sites.empty())
-      U.Result.Functions.push_back(std::move(Facts));
+    U.Result.Functions.push_back(std::move(Facts));
   }
   addresses(U);
 

@@ -400,8 +400,9 @@ void ContextChecks::checkInline(const Body &B) {
 
 bool ContextChecks::isSensitive(const FunctionDecl *F) const {
   const FunctionDecl *C = canonical(F);
-  if (U.Carriers.contains(C) || U.ContextParameters.contains(C) ||
-      U.isSetter(F) || U.isRestorer(F) || U.isSplitSwitch(F))
+  // One that is callable anyhow is reported for that.
+  if ((U.Carriers.contains(C) && isAlwaysInline(F)) ||
+      U.ContextParameters.contains(C) || U.isSetter(F) || U.isRestorer(F) || U.isSplitSwitch(F))
     return true;
   if (llvm::any_of(U.Cfg.ContextFunctions, [&](const ContextFunction &Each) {
         return Each.Name == nameOf(F);

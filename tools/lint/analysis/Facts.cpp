@@ -15,9 +15,20 @@ static constexpr int64_t Version = 1;
 
 namespace {
 
-/// Writes names as indices into the table of strings.
+/// Writes names as indices into the table of strings, and ids as indices into
+/// the table of ids, where they are a name and a file.
 class Writer {
 public:
+  int64_t id(StringRef S) {
+    auto [It, New] = IdIndices.try_emplace(S, NextId);
+    if (!New)
+      return It->second;
+    auto [Name, File] = S.split('@');
+    Ids.push_back(name(Name));
+    Ids.push_back(File.empty() ? -1 : name(File));
+    return It->second = NextId++;
+  }
+
   int64_t name(StringRef S) {
     auto [It, New] = Indices.try_emplace(S, Strings.size());
     if (New)
@@ -55,7 +66,7 @@ public:
 
   json::Array call(const CallSite &C) {
     json::Array A;
-    A.push_back(name(C.Callee));
+    A.push_back(C.Callee.empty() ? -1 : id(C.Callee));
     A.push_back(name(C.Field));
     A.push_back(name(C.Type));
     append(A, C.Loc);
@@ -77,13 +88,12 @@ public:
     for (const CallSite &C : F.Calls)
       Calls.push_back(call(C));
     for (const std::string &C : F.Callees)
-      Callees.push_back(name(C));
+      Callees.push_back(id(C));
     for (auto [First, Last] : F.Skipped) {
       Skipped.push_back(int64_t(First));
       Skipped.push_back(int64_t(Last));
     }
-    return json::Array{name(F.Id),
-                       name(F.Name),
+    return json::Array{id(F.Id),
                        name(F.File),
                        int64_t(F.Line),
                        int64_t(F.EndLine),
@@ -95,8 +105,12 @@ public:
   }
 
   json::Array takeStrings() { return std::move(Strings); }
+  json::Array takeIds() { return std::move(Ids); }
 
 private:
+  StringMap<int64_t> IdIndices;
+  json::Array Ids;
+  int64_t NextId = 0;
   StringMap<int64_t> Indices;
   json::Array Strings;
 };
@@ -105,7 +119,8 @@ private:
 /// makes all of it fail.
 class Reader {
 public:
-  explicit Reader(const json::Array *Strings) : Strings(Strings) {}
+  Reader(const json::Array *Strings, const json::Array *Ids)
+      : Strings(Strings), Ids(Ids) {}
 
   bool failed() const { return Failed; }
   bool fail() {
@@ -135,6 +150,8 @@ public:
       return N.value_or(0);
     }
     std::string name() { return R.string(number()); }
+    std::string id() { return R.id(number()); }
+    std::string lookUpId(int64_t Index) { return R.id(Index); }
     Row row() {
       const json::Value *V = value();
       return Row(R, V ? V->getAsArray() : nullptr);
@@ -175,8 +192,23 @@ public:
     return {};
   }
 
+  std::string id(int64_t Index) {
+    if (!Ids || Index < 0 || size_t(Index) >= Ids->size() / 2) {
+      fail();
+      return {};
+    }
+    std::optional<int64_t> Name = (*Ids)[2 * Index].getAsInteger(),
+                           File = (*Ids)[2 * Index + 1].getAsInteger();
+    if (!Name || !File) {
+      fail();
+      return {};
+    }
+    std::string S = string(*Name);
+    return *File < 0 ? S : S + "@" + string(*File);
+  }
+
 private:
-  const json::Array *Strings;
+  const json::Array *Strings, *Ids;
   bool Failed = false;
 };
 
@@ -197,7 +229,9 @@ static WriteSite readSite(Reader::Row R) {
 
 static CallSite readCall(Reader::Row R) {
   CallSite C;
-  C.Callee = R.name();
+  int64_t Callee = R.number();
+  if (Callee >= 0)
+    C.Callee = R.lookUpId(Callee);
   C.Field = R.name();
   C.Type = R.name();
   C.Loc = R.location();
@@ -222,8 +256,8 @@ static CallSite readCall(Reader::Row R) {
 
 static FunctionFacts readFunction(Reader::Row R) {
   FunctionFacts F;
-  F.Id = R.name();
-  F.Name = R.name();
+  F.Id = R.id();
+  F.Name = StringRef(F.Id).split('@').first.str();
   F.File = R.name();
   F.Line = R.number();
   F.EndLine = R.number();
@@ -235,7 +269,7 @@ static FunctionFacts readFunction(Reader::Row R) {
   for (Reader::Row Items = R.row(); Items.more();)
     F.Calls.push_back(readCall(Items.row()));
   for (Reader::Row Items = R.row(); Items.more();)
-    F.Callees.push_back(Items.name());
+    F.Callees.push_back(Items.id());
   for (Reader::Row Items = R.row(); Items.more();) {
     unsigned First = Items.number();
     F.Skipped.emplace_back(First, Items.number());
@@ -271,7 +305,7 @@ json::Value Facts::toJSON() const {
     FunctionRows.push_back(W.function(F));
   for (const AddressTaken &A : AddressesTaken)
     AddressRows.push_back(
-        json::Array{W.name(A.Function), W.name(A.Field), W.name(A.Type)});
+        json::Array{W.id(A.Function), W.name(A.Field), W.name(A.Type)});
   for (const ContextUse &C : Contexts) {
     json::Array Row;
     W.append(Row, C.Loc);
@@ -289,6 +323,7 @@ json::Value Facts::toJSON() const {
                       {"contexts", std::move(ContextRows)},
                       {"findings", std::move(FindingRows)},
                       {"dependencies", json::Array(Dependencies)},
+                      {"ids", W.takeIds()},
                       {"strings", W.takeStrings()}};
 }
 
@@ -298,14 +333,14 @@ Expected<Facts> Facts::fromJSON(const json::Value &Value) {
     return createStringError("not a fact file of this version of kpkeys-lint");
 
   Facts Result;
-  Reader R(O->getArray("strings"));
+  Reader R(O->getArray("strings"), O->getArray("ids"));
   auto Rows = [&](StringRef Name) { return Reader::Row(R, O->getArray(Name)); };
   for (Reader::Row Items = Rows("functions"); Items.more();)
     Result.Functions.push_back(readFunction(Items.row()));
   for (Reader::Row Items = Rows("addresses"); Items.more();) {
     Reader::Row Item = Items.row();
     AddressTaken A;
-    A.Function = Item.name();
+    A.Function = Item.id();
     A.Field = Item.name();
     A.Type = Item.name();
     Result.AddressesTaken.push_back(std::move(A));

@@ -546,7 +546,10 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
 StatementState Flow::Impl::describe(const State &S) const {
   StatementState Result;
   Result.Guarded = S.Reached && inEffect(S);
-  Result.InScope = S.May.any();
+  // Tables are not writable in the other contexts.
+  for (unsigned Index : S.May.set_bits())
+    Result.InScope |= !Openings[Index].Context ||
+                      *Openings[Index].Context == U.TableContext;
   Result.InSection = S.Section;
   if (Result.Guarded)
     return Result;
@@ -648,6 +651,21 @@ State Flow::Impl::transfer(const CFGBlock *Block, State S) {
   for (const CFGElement &E : *Block)
     element(E, S);
   return S;
+}
+
+/// do { } while (0) does not go round. Conditions of if are left open: what is
+/// constant here is something else in another configuration.
+static bool neverTaken(const Unit &U, const CFGBlock *From, bool Holds) {
+  const Stmt *Loop = From->getTerminatorStmt();
+  const Expr *Condition = nullptr;
+  if (const auto *D = dyn_cast_or_null<DoStmt>(Loop))
+    Condition = D->getCond();
+  else if (const auto *W = dyn_cast_or_null<WhileStmt>(Loop))
+    Condition = W->getCond();
+  else if (const auto *F = dyn_cast_or_null<ForStmt>(Loop))
+    Condition = F->getCond();
+  std::optional<int64_t> Value = U.constant(Condition);
+  return Value && Holds != (*Value != 0);
 }
 
 /// Nothing has to be done on the paths where nothing was entered.
@@ -776,6 +794,8 @@ void Flow::Impl::run() {
       unsigned Number = 0;
       for (const CFGBlock::AdjacentBlock &Next : Block->succs()) {
         unsigned Index = Number++;
+        if (Block->succ_size() == 2 && neverTaken(U, Block, Index == 0))
+          continue;
         if (const CFGBlock *To = Next.getReachableBlock()
                                      ? Next.getReachableBlock()
                                      : Next.getPossiblyUnreachableBlock())

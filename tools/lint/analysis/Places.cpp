@@ -149,6 +149,9 @@ Origin Places::pointer(const Expr *E) {
   E = E->IgnoreParens();
   Origin O;
   if (const auto *C = dyn_cast<CastExpr>(E)) {
+    // NULL has the type of a table, and leads to none.
+    if (C->getCastKind() == CK_NullToPointer)
+      return O;
     O = cast(C);
   } else if (const auto *Op = dyn_cast<UnaryOperator>(E)) {
     switch (Op->getOpcode()) {

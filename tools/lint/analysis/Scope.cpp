@@ -35,7 +35,7 @@ private:
               bool Report);
   void sinks(const FunctionFacts &Root, const CallSite &C, const Reached &R);
   void complain(const FunctionFacts &Root, const CallSite &C, const Reached *R,
-                const Twine &What, const Twine &Key);
+                StringRef Does);
   void add(const FunctionFacts &Root, const Reached &R, bool SectionOnly);
   bool isContextFunction(StringRef Name) const;
 
@@ -43,6 +43,7 @@ private:
   LinkResult &Result;
   std::map<std::string, ScopeFunction> Functions;
   std::set<std::string> Unknown;
+  std::set<std::pair<const FunctionFacts *, std::string>> Reported;
 };
 
 } // namespace
@@ -66,31 +67,34 @@ bool Scope::isContextFunction(StringRef Name) const {
          (Name.starts_with("class_") && Name.ends_with("_destructor"));
 }
 
+/// Reports the first function, which is the nearest one, that does something;
+/// behind it there are usually many.
 void Scope::complain(const FunctionFacts &Root, const CallSite &C,
-                     const Reached *R, const Twine &What, const Twine &Key) {
-  if (P.exemption(Check, Root))
+                     const Reached *R, StringRef Does) {
+  if (!Reported.insert({&Root, Does.str()}).second ||
+      P.exemption(Check, Root))
     return;
   Finding F;
   F.Check = Check.str();
   F.Loc = C.Loc;
   F.Function = Root.Name;
-  F.Message = What.str();
-  F.Key = Key.str();
-  if (R && R->From) {
-    auto Path = pathTo(Root, R);
-    F.Notes.push_back({C.Loc, "reached by " + join(Path, " -> ")});
-  }
+  F.Key = Does.str();
+  if (R)
+    F.Message = ("'" + nameOfId(R->Id) + "', which " + Does +
+                 ", can be reached under a guard")
+                    .str();
+  else
+    F.Message = "indirect call under a guard";
+  if (R && R->From)
+    F.Notes.push_back({C.Loc, "reached by " + join(pathTo(Root, R), " -> ")});
   Result.Findings.push_back(std::move(F));
 }
 
 void Scope::sinks(const FunctionFacts &Root, const CallSite &C,
                   const Reached &R) {
-  StringRef Name = nameOfId(R.Id);
   auto Tell = [&](const std::vector<std::string> &Names, StringRef Does) {
-    if (matchesAny(Name, Names))
-      complain(Root, C, &R, "'" + Name + "', which " + Does +
-                                ", can be reached under a guard",
-               Does + " " + Name);
+    if (matchesAny(nameOfId(R.Id), Names))
+      complain(Root, C, &R, Does);
   };
   Tell(P.Cfg.Sleeping, "may sleep");
   Tell(P.Cfg.Allocating, "allocates");
@@ -134,7 +138,7 @@ void Scope::follow(const FunctionFacts &Root, ArrayRef<const CallSite *> Calls,
     if (!C->Callee.empty())
       Visit(C->Callee, nullptr, C);
     else if (Report)
-      complain(Root, *C, nullptr, "indirect call under a guard", "indirect");
+      complain(Root, *C, nullptr, "makes an indirect call");
 
   for (size_t I = 0; I < All.size(); ++I) {
     const Reached &R = All[I];
@@ -159,16 +163,19 @@ void Scope::follow(const FunctionFacts &Root, ArrayRef<const CallSite *> Calls,
           Visit(Inner.Callee, &R, C);
     }
     if (Indirect && Report)
-      complain(Root, *C, &R,
-               "'" + Name + "', which makes an indirect call, can be reached "
-                            "under a guard",
-               "indirect " + Name);
+      complain(Root, *C, &R, "makes an indirect call");
   }
-  if (Report && Lines > P.Cfg.ScopeLines && !Calls.empty())
-    complain(Root, *Calls.front(), nullptr,
-             Twine(Lines) + " lines of code can be reached under the guard of '" +
-                 Root.Name + "', more than " + Twine(P.Cfg.ScopeLines),
-             "size");
+  if (!Report || Lines <= P.Cfg.ScopeLines || P.exemption(Check, Root))
+    return;
+  Finding F;
+  F.Check = Check.str();
+  F.Loc = Calls.front()->Loc;
+  F.Function = Root.Name;
+  F.Message = (Twine(Lines) + " lines of code can be reached under the guard of '" +
+               Root.Name + "', more than " + Twine(P.Cfg.ScopeLines))
+                  .str();
+  F.Key = "size";
+  Result.Findings.push_back(std::move(F));
 }
 
 void Scope::fromGuard(const FunctionFacts &F) {

@@ -74,9 +74,21 @@ std::string Unit::text(SourceRange Range) {
   // Of a macro, its use; of an argument of a macro, the argument.
   CharSourceRange Chars = Lexer::makeFileCharRange(
       CharSourceRange::getTokenRange(Range), SM, Context.getLangOpts());
-  if (Chars.isInvalid())
-    Chars = CharSourceRange::getTokenRange(SM.getFileLoc(Range.getBegin()),
-                                           SM.getFileLoc(Range.getBegin()));
+  if (Chars.isInvalid()) {
+    // A part of what a macro expands to: its outermost use that is no argument.
+    SourceLocation Loc = Range.getBegin();
+    Chars = CharSourceRange::getTokenRange(Loc, Loc);
+    while (Loc.isMacroID()) {
+      if (SM.isMacroArgExpansion(Loc)) {
+        Loc = SM.getImmediateSpellingLoc(Loc);
+        Chars = CharSourceRange::getTokenRange(Loc, Loc);
+      } else {
+        Chars = SM.getImmediateExpansionRange(Loc);
+        Loc = Chars.getBegin();
+      }
+    }
+    Chars = Lexer::makeFileCharRange(Chars, SM, Context.getLangOpts());
+  }
   llvm::StringRef Source =
       Lexer::getSourceText(Chars, SM, Context.getLangOpts());
   std::string Line;

@@ -99,7 +99,7 @@ Effect Writes::effectOf(const FunctionFacts &F, unsigned Parameter) {
       if (C.Callee.empty())
         return {true, Note{C.Loc, "handed to an indirect call here"}};
       // The callee's own writes are judged by the type of its parameter.
-      if (A.TypedParameter && !P.definitions(C.Callee).empty())
+      if (A.TypedParameter)
         continue;
       Effect E = effect(C.Callee, A.Index);
       if (!E.Writes)
@@ -119,10 +119,11 @@ Effect Writes::effect(StringRef Id, unsigned Parameter) {
     return It->second;
   Effect E;
   auto Definitions = P.definitions(Id);
+  bool Harmless = matchesAny(nameOfId(Id), P.Cfg.Harmless);
   if (Definitions.empty())
-    E.Writes = !matchesAny(nameOfId(Id), P.Cfg.Harmless);
+    E.Writes = !Harmless;
   for (const FunctionFacts *F : Definitions) {
-    if (E.Writes)
+    if (E.Writes || Harmless)
       break;
     E = effectOf(*F, Parameter);
     if (E.Writes && P.exemption(Check, *F))
@@ -151,11 +152,11 @@ void Writes::collectCall(const FunctionFacts &F, const CallSite &C) {
     if (C.Callee.empty()) {
       // With the type, whatever may be called has this among its callers.
       E.Writes = !A.TypedParameter;
-    } else if (P.definitions(C.Callee).empty()) {
-      E.Writes = !matchesAny(nameOfId(C.Callee), P.Cfg.Harmless);
     } else if (!A.TypedParameter) {
       E = effect(C.Callee, A.Index);
     }
+    // A function with a typed parameter and no code is in another unit, or of a
+    // feature that is configured out, and its call never happens.
     if (!E.Writes)
       continue;
     Site S{&F,        C.Loc,   A.Text, "escape", nameOfId(C.Callee).str(),

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Where a guard is live, and where it looks as if it were.
+#include "kernel.h"
+
+void inner_block(pte_t *ptep, pte_t pte)
+{
+	{
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void too_late(pte_t *ptep, pte_t pte)
+{
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	guard(kpkeys_hardened_pgtables)();
+}
+
+void conditional(pte_t *ptep, pte_t pte, bool safe)
+{
+	if (safe) {
+		guard(kpkeys_hardened_pgtables)();
+		use(1);
+	}
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void one_arm(pte_t *ptep, pte_t pte, bool safe)
+{
+	if (safe)
+		scoped_guard(kpkeys_hardened_pgtables)
+			WRITE_ONCE(*ptep, pte); // OK
+	else
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+}
+
+void scoped_ends(pte_t *ptep, pte_t pte)
+{
+	scoped_guard(kpkeys_hardened_pgtables)
+		use(1);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	scoped_guard(kpkeys_hardened_pgtables);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	scoped_guard(kpkeys_hardened_pgtables) {
+		WRITE_ONCE(*ptep, pte); // OK
+		if (condition())
+			break;
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void loop(pte_t *ptep, pte_t pte, int nr)
+{
+	scoped_guard(kpkeys_hardened_pgtables) {
+		for (;;) {
+			WRITE_ONCE(*ptep, pte); // OK
+			if (--nr == 0)
+				break;
+			ptep++;
+		}
+	}
+	for (int i = 0; i < nr; i++) {
+		if (i == 3)
+			continue;
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(ptep[i], pte); // OK
+		if (i == 5)
+			continue;
+	}
+	while (nr--) {
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+		guard(kpkeys_hardened_pgtables)();
+	}
+}
+
+void do_while(pte_t *ptep)
+{
+	u64 old = 0;
+
+	guard(kpkeys_hardened_pgtables)();
+	do {
+		old = cmpxchg(&pte_val(*ptep), old, old & ~1ULL); // OK
+	} while (old);
+}
+
+int goto_out(pte_t *ptep, pte_t pte)
+{
+	scoped_guard(kpkeys_hardened_pgtables) {
+		WRITE_ONCE(*ptep, pte); // OK
+		if (condition())
+			goto out;
+	}
+	return 0;
+out:
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	return -1;
+}
+
+int goto_within(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+again:
+	WRITE_ONCE(*ptep, pte); // OK
+	if (condition())
+		goto again;
+	return 0;
+}
+
+int goto_backward(pte_t *ptep, pte_t pte)
+{
+again:
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	{
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+		if (condition())
+			goto again;
+	}
+	return 0;
+}
+
+void switches(pte_t *ptep, pte_t pte, int level)
+{
+	switch (level) {
+	case 0: {
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+		break;
+	}
+	case 1:
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+		break;
+	case 2:
+		scoped_guard(kpkeys_hardened_pgtables)
+			WRITE_ONCE(*ptep, pte); // OK
+		/* fall through */
+	default:
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+	}
+}
+
+void statement_expression(pte_t *ptep, pte_t pte)
+{
+	int x = ({ guard(kpkeys_hardened_pgtables)(); WRITE_ONCE(*ptep, pte); 1; }); // OK
+
+	use(x);
+	use(({ guard(kpkeys_hardened_pgtables)(); 1; }) +
+	    ({ WRITE_ONCE(*ptep, pte); 2; })); // CHECK: 9 pgtable-guard
+}
+
+bool returns(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	if (condition())
+		return false;
+	WRITE_ONCE(*ptep, pte); // OK
+	return xchg(&pte_val(*ptep), 0); // OK
+}
+
+void nested(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	{
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void other_context(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	scoped_guard(kpkeys_test)
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void only_other(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_test)();
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	guard(kpkeys_hardened_pgtables)();
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void by_hand(pte_t *ptep, pte_t pte)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void wrong_by_hand(pte_t *ptep, pte_t pte)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST);
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void default_within(pte_t *ptep, pte_t pte)
+{
+	u64 reg;
+
+	guard(kpkeys_hardened_pgtables)();
+	reg = kpkeys_set_context(KPKEYS_CTX_DEFAULT);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void uninitialised(pte_t *ptep, pte_t pte)
+{
+	class_kpkeys_hardened_pgtables_t g __cleanup(class_kpkeys_hardened_pgtables_destructor); // CHECK: 35 context-restore
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void zeroed(pte_t *ptep, pte_t pte)
+{
+	class_kpkeys_hardened_pgtables_t g __cleanup(class_kpkeys_hardened_pgtables_destructor) = { 0 }; // CHECK: 35 context-restore
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void no_cleanup(pte_t *ptep, pte_t pte)
+{
+	class_kpkeys_hardened_pgtables_t g = class_kpkeys_hardened_pgtables_constructor();
+
+	use(g.pkey_reg);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void destroyed_early(pte_t *ptep, pte_t pte)
+{
+	CLASS(kpkeys_hardened_pgtables, g)();
+
+	WRITE_ONCE(*ptep, pte); // OK
+	class_kpkeys_hardened_pgtables_destructor(&g); // CHECK: 2 context-restore
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void changed(pte_t *ptep, pte_t pte)
+{
+	CLASS(kpkeys_hardened_pgtables, g)();
+
+	g.pkey_reg = 3; // CHECK: 2 context-restore
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void handed_out(pte_t *ptep, pte_t pte)
+{
+	extern void look(void *);
+	CLASS(kpkeys_hardened_pgtables, g)();
+
+	look(&g);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void computed_goto(pte_t *ptep, pte_t pte, int i)
+{
+	void *labels[] = { &&one, &&two };
+
+	goto *labels[i];
+one:
+	{
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+two:
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void short_circuit(pte_t *ptep, pte_t pte)
+{
+	bool ok = condition() && ({ guard(kpkeys_hardened_pgtables)(); WRITE_ONCE(*ptep, pte); 1; }); // OK
+
+	if (ok || ({ WRITE_ONCE(*ptep, pte); 0; })) // CHECK: 15 pgtable-guard
+		use(1);
+}
+
+void compiled_out(pte_t *ptep, pte_t pte)
+{
+	if (0)
+		WRITE_ONCE(*ptep, pte); // CHECK: 3 pgtable-guard
+	if (0) {
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+}
+
+void asm_goto(pte_t *ptep, pte_t pte)
+{
+	asm goto("b %l0" : : : : out);
+	scoped_guard(kpkeys_hardened_pgtables)
+		WRITE_ONCE(*ptep, pte); // OK
+out:
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
