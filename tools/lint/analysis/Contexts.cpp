@@ -22,6 +22,7 @@ private:
   void findRegisterWrites();
   void findFunctions();
   bool findMore(const Body &B);
+  bool handsOn(const Body &B, const CallExpr *C) const;
   bool forwardsContext(const Body &B, const CallExpr *C);
   void describeGuards();
   GuardClass describe(const Body &B);
@@ -194,6 +195,29 @@ bool ContextChecks::forwardsContext(const Body &B, const CallExpr *C) {
   return Changed;
 }
 
+/// Whether a call of a carrier hands it a value that is not decided here.
+bool ContextChecks::handsOn(const Body &B, const CallExpr *C) const {
+  const FunctionDecl *Callee = canonical(C->getDirectCallee());
+  llvm::ArrayRef<unsigned> Contexts;
+  if (auto It = U.ContextParameters.find(Callee);
+      It != U.ContextParameters.end())
+    Contexts = It->second;
+  for (unsigned I = 0; I < C->getNumArgs(); ++I) {
+    const Expr *E = C->getArg(I);
+    // A context that is no constant is a finding of its own.
+    if (llvm::is_contained(Contexts, I) && !parameter(B, E))
+      continue;
+    // So is a guard that is destroyed by hand.
+    if (destroyedClass(Callee))
+      if (const auto *A = dyn_cast<UnaryOperator>(strip(E));
+          A && A->getOpcode() == UO_AddrOf && isa<DeclRefExpr>(strip(A->getSubExpr())))
+        continue;
+    if (!isFixed(B, E))
+      return true;
+  }
+  return false;
+}
+
 bool ContextChecks::findMore(const Body &B) {
   const FunctionDecl *F = canonical(B.Function);
   bool Changed = false;
@@ -206,9 +230,7 @@ bool ContextChecks::findMore(const Body &B) {
       if (std::optional<unsigned> P = parameter(B, C->getArg(0)))
         Changed |= U.Restorers.try_emplace(F, *P).second;
     if ((U.Carriers.contains(Callee) || U.isRestorer(Callee)) &&
-        !U.Carriers.contains(F) &&
-        llvm::any_of(C->arguments(),
-                     [&](const Expr *E) { return !isFixed(B, E); })) {
+        !U.Carriers.contains(F) && handsOn(B, C)) {
       // One that is callable is reported; its callers are as they should be.
       if (isAlwaysInline(Callee) || !Callee->getDefinition()) {
         U.Carriers.insert(F);

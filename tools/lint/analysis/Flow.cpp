@@ -230,7 +230,13 @@ void Flow::Impl::findHolders() {
 
 void Flow::Impl::prepare() {
   IsConstructor = isContextClass(U, constructedClass(B.Function));
-  IsDestructor = isContextClass(U, destroyedClass(B.Function));
+  // Without its constructor, the unit does not use the class, but may take the
+  // address of the destructor.
+  IsDestructor = isContextClass(U, destroyedClass(B.Function)) ||
+                 (destroyedClass(B.Function) &&
+                  llvm::any_of(B.Calls, [&](const CallExpr *C) {
+                    return U.isRestorer(C->getDirectCallee());
+                  }));
   for (const SplitPair &P : U.Cfg.Splits)
     IsLeave |= P.Leave == nameOf(B.Function);
   // The register is not written where the architecture has none.

@@ -25,7 +25,7 @@ void constants(void)
 	kpkeys_restore_pkey_reg(reg);
 }
 
-void variables(struct holder *h, int which)
+void variables(struct holder *h, int which) // CHECK: 6 context-inline
 {
 	const int local = KPKEYS_CTX_TEST;
 	u64 reg;
@@ -71,7 +71,7 @@ static __always_inline u64 wrapper_of_wrapper(int unused, int ctx)
 
 #define ENTER(x) wrapper_of_wrapper(0, x)
 
-void through_wrappers(int which)
+void through_wrappers(int which) // CHECK: 6 context-inline
 {
 	u64 reg = ENTER(KPKEYS_CTX_TEST); // OK
 

@@ -199,7 +199,7 @@ void apply(pte_t *ptep, void (*fn)(pte_t *, int))
 void apply_guarded(pte_t *ptep, void (*fn)(pte_t *, long))
 {
 	guard(kpkeys_hardened_pgtables)();
-	(*fn)(ptep, 1);
+	(*fn)(ptep, 1); // CHECK: 2 guard-scope
 }
 
 void apply_all(pte_t *ptep)
@@ -326,6 +326,6 @@ void *strip_tag(void *p);
 
 void through_return(pte_t *ptep)
 {
-	memset(strip_tag(ptep), 0, 8); // CHECK: 2 pgtable-guard
+	memset(strip_tag(ptep), 0, 8); // CHECK: 2 pgtable-guard; 9 pgtable-guard
 	memset(alloc(8), 0, 8); // OK
 }

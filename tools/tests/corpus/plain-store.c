@@ -25,7 +25,7 @@ void stores(pte_t *ptep, pte_t pte)
 		memset(ptep, 0, 64); // CHECK: 3 pgtable-plain-store
 	scoped_guard(kpkeys_hardened_pgtables) {
 		ptep->pte = 1; // CHECK: 3 pgtable-plain-store
-		if (condition())
+		if (pte.pte)
 			barrier();
 	}
 }

@@ -110,15 +110,15 @@ static __always_inline u64 __cmpxchg_64(volatile void *ptr, u64 old, u64 new)
 	___r == ___o; })
 
 /* Classes and guards */
-#define DEFINE_LOCK_GUARD_0(name, lock, unlock, ...)			\
+#define DEFINE_LOCK_GUARD_0(name, enter, leave, ...)			\
 typedef struct { void *lock; __VA_ARGS__; } class_##name##_t;		\
 static __always_inline void class_##name##_destructor(class_##name##_t *_T) \
-{ unlock; }								\
+{ leave; }								\
 static __always_inline void *class_##name##_lock_ptr(class_##name##_t *_T) \
 { return _T->lock; }							\
 static __always_inline class_##name##_t class_##name##_constructor(void) \
 { class_##name##_t _t = { .lock = (void *)1 }, *_T __maybe_unused = &_t; \
-  lock; return _t; }							\
+  enter; return _t; }							\
 static __maybe_unused const bool class_##name##_is_conditional = false;
 
 #define CLASS(name, var)						\
