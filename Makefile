@@ -51,11 +51,13 @@ tarball: ## a release in out/release: mbox, quilt series, diff, checksums, SBOM
 	@$(KPKEYS) tarball
 
 ##@ Test
-.PHONY: test test-scripts test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
+.PHONY: test test-scripts test-tools test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
 	@$(KPKEYS) test scripts
+test-tools: ## kpkeys-lint and kpkeys-audit: unit tests, corpus, bad input (SANITIZE=1: with ASan and UBSan)
+	@$(KPKEYS) test tools
 test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest
@@ -71,12 +73,21 @@ test-mutants: ## some of the mutants below, always the same (SAMPLE=8; not in CI
 mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)
 	@$(KPKEYS) mutants
 
+##@ Source checks
+.PHONY: lint bench-lint
+lint: ## kpkeys-lint on the patched kernel; findings in out/lint/
+	@$(KPKEYS) lint
+bench-lint: ## what kpkeys-lint costs, as ratios to clang -w -fsyntax-only
+	@$(KPKEYS) bench-lint
+
 ##@ Pieces
-.PHONY: tools package qemu bench-qemu clean distclean
+.PHONY: tools package qemu bench-qemu clean distclean tools-build
 tools: ## make the tool root
 	@$(KPKEYS) tools
 package: ## the C++ tools as a Debian package, tried in a clean Debian
 	@$(KPKEYS) package --install
+tools-build: ## build kpkeys-lint and kpkeys-audit
+	@$(KPKEYS) tools-build
 qemu: ## build QEMU with FEAT_S1POE
 	@$(KPKEYS) qemu
 bench-qemu: ## what FEAT_S1POE costs in QEMU, as ratios

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, guests, letter, mail, mutants, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import benchqemu, cxxtools, guests, letter, mail, mutants, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -19,6 +19,19 @@ def _tools(args: argparse.Namespace) -> int:
         return tools.run(args.command, check=False, stdin=None).returncode
     print(tools.path)
     return ui.PASS
+
+
+def _tools_build(args: argparse.Namespace) -> int:
+    print(cxxtools.build() / "bin")
+    return ui.PASS
+
+
+def _lint(args: argparse.Namespace) -> int:
+    return cxxtools.lint(args.argument, args.guest)
+
+
+def _bench_lint(args: argparse.Namespace) -> int:
+    return cxxtools.bench(args.units)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -135,6 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     tools = verbs.add_parser("tools", help="make the tool root; print its path, or run a command in it")
     tools.add_argument("command", nargs=argparse.REMAINDER, help="command to run with the project's tools")
     tools.set_defaults(run=_tools)
+
+    cxx = verbs.add_parser("tools-build", help="build kpkeys-lint and kpkeys-audit; print where they are")
+    cxx.set_defaults(run=_tools_build)
+
+    source = verbs.add_parser("lint", help="run kpkeys-lint on the patched kernel; reports are left in out/lint")
+    source.add_argument("--guest", default="", help="guest of kunit/guests.ini whose kernel is linted (default: GUEST=, or el1)")
+    source.add_argument("argument", nargs="*", help="units (default: all), and after '--' options of kpkeys-lint")
+    source.set_defaults(run=_lint)
+
+    price = verbs.add_parser("bench-lint", help="what kpkeys-lint costs, as ratios, against the bars")
+    price.add_argument("--units", type=int, default=40, help="units that are measured, spread over the kernel (default: 40; 0 for all)")
+    price.set_defaults(run=_bench_lint)
 
     one = verbs.add_parser("verify", help="build the kernel with the series, run KUnit in QEMU, give the verdict")
     one.add_argument("--guest", default=settings.text("GUEST") or "el1", help="guest of kunit/guests.ini (default: el1)")

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import conformance, guests, kernel, mutants, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
+from . import conformance, cxxtools, guests, kernel, mutants, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
 from .ui import Failure
 
 # The kernel of guests.ini that the selftests run on.
@@ -101,6 +101,14 @@ def _scripts() -> Outcome:
     toolroot.get()
     total += _unittest("")
     return total
+
+
+def _tools() -> Outcome:
+    """Unit tests of kpkeys-lint and kpkeys-audit, and both programs against good and bad input."""
+    results = cxxtools.test()
+    # The last line of failures tells where the log is.
+    failed = max(0, len(results.failures) - 1)
+    return Outcome(results.passed, failed, [f"tools: {s}" for s in results.skips], [f"tools: {f}" for f in results.failures], len(results.skips))
 
 
 def _guests() -> Outcome:
@@ -229,7 +237,7 @@ def _mutants() -> Outcome:
     return Outcome(report.passed, report.failed, skips, [f"mutants: {p}" for p in report.problems], left)
 
 
-GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "qemu": _qemu, "zero-cost": _zero_cost, "guests": _guests,
+GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "tools": _tools, "qemu": _qemu, "zero-cost": _zero_cost, "guests": _guests,
                                             "selftests": _selftests, "mutants": _mutants, "userland": _userland}
 # Run when named only. The list of survivors has not been settled by a complete run yet.
 NAMED_ONLY = ("mutants",)

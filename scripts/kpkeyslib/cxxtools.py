@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The C++ tools: build them, test them, run kpkeys-lint on the patched kernel."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import guests, kernel, proc, settings, toolroot, ui, verify
+from .ui import Failure
+
+SOURCES = settings.PROJECT / "tools"
+EXEMPTIONS = SOURCES / "lint" / "exemptions.txt"
+BENCH = SOURCES / "bench" / "lint.py"
+# The configuration that is linted unless GUEST= names another guest.
+GUEST = "el1"
+
+
+@dataclass
+class TestResults:
+    """What CTest said."""
+
+    passed: int = 0
+    failures: list[str] = field(default_factory=list)
+    skips: list[str] = field(default_factory=list)
+
+
+def _sanitize() -> bool:
+    choice = settings.text("SANITIZE")
+    if choice not in ("", "0", "1"):
+        raise Failure(f"SANITIZE={choice} is neither 0 nor 1", "SANITIZE=1 builds the tools with ASan and UBSan")
+    return choice == "1"
+
+
+def build(*targets: str) -> Path:
+    """Build the C++ tools, or just @targets of theirs; returns the build directory. Incremental."""
+    tools = toolroot.get()
+    directory = settings.out() / "tools" / ("build-sanitize" if _sanitize() else "build")
+    log = settings.out() / "log" / "tools.log"
+    with ui.step(f"tools: building {' '.join(targets) or 'kpkeys-lint and kpkeys-audit'}") as line:
+        settings.need_space(settings.out(), 1, "a build of the tools")
+        directory.mkdir(parents=True, exist_ok=True)
+        options = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_COLOR_DIAGNOSTICS=OFF",
+                   f"-DKPKEYS_SANITIZE={'ON' if _sanitize() else 'OFF'}"]
+        if not tools.host:
+            # The compiler that the libraries are of. It is found anew if the cache of CMake is.
+            options += ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", f"-DLLVM_DIR={Path(toolroot.LLVM_BIN).parent}/lib/cmake/llvm"]
+        _forget_another_project(directory)
+        failed = Failure("the C++ tools cannot be configured", f"the whole log is {log}", ui.BUILD_FAILED)
+        tools.run(["cmake", "-S", SOURCES, "-B", directory, *options], log=log, failure=failed)
+        tools.run(["ninja", "-C", directory, f"-j{settings.jobs()}", *targets], log=log, append=True,
+                  failure=Failure("the C++ tools do not build", f"the whole log is {log}", ui.BUILD_FAILED))
+        steps = len(re.findall(r"^\[\d+/\d+\] Building", log.read_text(errors="replace"), re.M))
+        line.detail = f"{steps} files compiled" if steps else "up to date"
+    return directory
+
+
+def _forget_another_project(directory: Path) -> None:
+    """CMake refuses a build directory that was made elsewhere, as after the project was moved."""
+    cache = directory / "CMakeCache.txt"
+    home = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", cache.read_text(errors="replace"), re.M) if cache.exists() else None
+    if home and Path(home[1]) != SOURCES:
+        shutil.rmtree(directory)
+        directory.mkdir()
+
+
+def test() -> TestResults:
+    """Build all of the tools and run their tests."""
+    with settings.lock(settings.out(), "the output directory"):
+        directory = build()
+        report = directory / "junit.xml"
+        report.unlink(missing_ok=True)
+        log = settings.out() / "log" / "tests-tools.log"
+        with ui.step("tests-tools: unit tests, and tests of the programs") as line:
+            toolroot.get().run(["ctest", "--test-dir", directory, f"-j{settings.jobs()}", "--output-on-failure", "--no-tests=error",
+                                "--output-junit", report, "--test-output-size-passed", "1000000"], log=log, check=False)
+            if not report.exists():
+                raise Failure("ctest ran no test", f"the whole log is {log}", detail=proc.tail(log))
+            results = judge(report.read_text())
+            line.detail = f"{results.passed} passed, {len(results.failures)} failed, {len(results.skips)} skipped"
+    if results.failures:
+        results.failures.append(f"the whole log is {log}")
+    return results
+
+
+def judge(junit: str) -> TestResults:
+    """Read the JUnit file that CTest writes. The modules of Python tests are taken apart."""
+    results = TestResults()
+    for case in ElementTree.fromstring(junit).iter("testcase"):
+        name, status = case.get("name", "?"), case.get("status", "?")
+        text = case.findtext("system-out") or ""
+        inner = re.search(r"^Ran (\d+) tests? in", text, re.M)
+        skips = [f"{name}: {test}: {reason}" for test, reason in re.findall(r"""^(.*?) \.\.\. skipped ['"](.*)['"]$""", text, re.M)]
+        if status == "run" and inner and not int(inner[1]):
+            results.failures.append(f"{name}: no test ran")
+        elif status == "run":
+            results.skips += skips
+            results.passed += int(inner[1]) - len(skips) if inner else 1
+        elif status in ("notrun", "disabled") and case.find("skipped") is not None and "Not Run" not in str(case.find("skipped").attrib):
+            results.skips.append(f"{name}: {case.find('skipped').get('message') or 'skipped'}")
+        else:
+            bad = [f"{name}: {kind.lower()}: {test}" for kind, test in re.findall(r"^(FAIL|ERROR): (.*)$", text, re.M)]
+            results.failures += bad or [f"{name}: {status}"]
+    if not results.passed and not results.failures:
+        results.failures.append("no test ran")
+    return results
+
+
+@dataclass(frozen=True)
+class Target:
+    """A built kernel, and where its compilation database is."""
+
+    tree: Path
+    build: Path
+    database: Path
+
+
+def target(name: str) -> Target:
+    """Build the kernel of the guest @name, and its compilation database."""
+    guest = guests.guest(name or settings.text("GUEST") or GUEST)
+    what = verify.subject()
+    where = kernel.build_directory(guest.kernel)
+    kernel.build(what.tree, where, guests.kernel(guest.kernel))
+    directory = settings.out() / "lint"
+    directory.mkdir(parents=True, exist_ok=True)
+    database = directory / "compile_commands.json"
+    # Not in the build directory: kbuild would find it changed.
+    program = what.tree / "scripts" / "clang-tools" / "gen_compile_commands.py"
+    tools = toolroot.get()
+    new = directory / ".new-compile_commands.json"
+    tools.run(["python3", program, "-d", where, "-o", new], cwd=where, log=settings.out() / "log" / "lint-database.log",
+              failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(what.tree))
+    new.rename(database)
+    return Target(what.tree, where, database)
+
+
+def _binds(tree: Path) -> dict:
+    """The work tree may lie outside the project."""
+    return {"readable": [tree]} if settings.PROJECT not in tree.parents else {}
+
+
+def lint(arguments: Sequence[str] = (), guest: str = "") -> int:
+    """Run kpkeys-lint on the patched kernel; its exit status, which has the meanings of ours."""
+    with settings.lock(settings.out(), "the output directory"):
+        program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
+        what = target(guest)
+        directory = what.database.parent
+        reports = [directory / "findings.json", directory / "findings.sarif"]
+        for report in reports:
+            # Let no reader take those of an earlier run for those of this one.
+            report.unlink(missing_ok=True)
+        options = [f"--cache-dir={directory / 'cache'}", f"-j{settings.jobs()}", f"--json={reports[0]}", f"--sarif={reports[1]}"]
+        if EXEMPTIONS.exists():
+            options.append(f"--exemptions={EXEMPTIONS}")
+        status = toolroot.get().run([program, "-p", what.database, *options, *arguments], check=False, **_binds(what.tree)).returncode
+        if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE, ui.BUILD_FAILED):
+            raise Failure(f"kpkeys-lint ended with status {status}", "that is a defect of the tool; run it with V=1 and report what it says")
+        if reports[0].exists():
+            summary = json.loads(reports[0].read_text())["summary"]
+            print(f"\n{summary['analysed']} units, {summary['findings']} findings: {reports[0]} and {reports[1].name}")
+        return status
+
+
+def bench(units: int) -> int:
+    """What kpkeys-lint costs, against the bars of tools/bench/lint.py."""
+    with settings.lock(settings.out(), "the output directory"):
+        program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
+        what = target("")
+        scratch = settings.out() / "lint" / "bench"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        return toolroot.get().run(["python3", BENCH, f"--units={units}", f"--scratch={scratch}", f"--jobs={settings.jobs()}", program, what.database],
+                                  check=False, **_binds(what.tree)).returncode
