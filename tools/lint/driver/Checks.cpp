@@ -34,6 +34,13 @@ ArrayRef<CheckInfo> allChecks() {
   return All;
 }
 
+bool Selection::keepPerUnit() {
+  // Without its callers, nearly every function in a header writes without a guard.
+  for (StringRef Name : {StringRef("pgtable-guard"), StringRef("guard-scope"), StringRef(UnanalysedCheck)})
+    Names.erase(Name);
+  return llvm::any_of(Names, [](const auto &Entry) { return !isListCheck(Entry.first()); });
+}
+
 static Expected<StringSet<>> matching(StringRef Word) {
   StringSet<> Found;
   unsigned Level;

@@ -28,6 +28,9 @@ public:
 
   bool contains(llvm::StringRef Check) const { return isListCheck(Check) || Names.contains(Check); }
 
+  /// Take out the checks that need the whole program; whether any is left.
+  bool keepPerUnit();
+
 private:
   llvm::StringSet<> Names;
 };

@@ -15,7 +15,7 @@ using namespace kpkeys::lint;
 static constexpr StringLiteral Help =
     R"(kpkeys-lint: check that an arm64 kernel writes page tables, and switches key contexts, as kpkeys wants it
 
-  kpkeys-lint -p DIR [FILE...]     check the kernel built in DIR, or some units of it
+  kpkeys-lint -p DIR [FILE...]     check the kernel built in DIR; with names, show these units only
   kpkeys-lint facts -p DIR FILE    one unit's facts (--output=F --depfile=F --command=N)
   kpkeys-lint link FACTS...        findings from the facts of all units (--units=N, @LIST)
 
@@ -24,6 +24,7 @@ input      -p DIR              where compile_commands.json is (.)
            --exemptions=FILE   places where a check does not apply, each with its reason
            -j N                worker processes (one for each CPU)
            --cache-dir=DIR     facts of earlier runs (~/.cache/kpkeys-lint); --no-cache
+           --per-unit          analyse the named units alone; leaves out checks of the whole program
            --ninja=FILE        write a Ninja file that does the same, a command a unit
 checks     --checks=LIST       names, patterns, levelN, -NAME (level1); --list-checks
            --suppressions=FILE findings not to report, each with its reason
@@ -40,7 +41,7 @@ output     --format=FORM       text (default), json, sarif, github
 In a source, "kpkeys-lint: allow(CHECK) REASON" in a comment suppresses a finding on its line.
 
 examples   kpkeys-lint -p out/build --exemptions=exemptions.txt
-           kpkeys-lint -p . mm/mprotect.c --checks=pgtable-guard
+           kpkeys-lint -p . mm/mprotect.c --list=pgtable-guard
            kpkeys-lint -p . --format=github --baseline=main.json --new-only
            kpkeys-lint -p . --ninja=lint.ninja && ninja -f lint.ninja
 
@@ -83,6 +84,7 @@ cl::opt<bool> ListChecks("list-checks");
 cl::opt<unsigned> Jobs("j", cl::Prefix);
 cl::opt<std::string> CacheDir("cache-dir");
 cl::opt<bool> NoCache("no-cache");
+cl::opt<bool> PerUnit("per-unit");
 cl::opt<std::string> Ninja("ninja");
 cl::opt<unsigned> CommandNumber("command", cl::sub(FactsCommand));
 cl::opt<std::string> Output("output", cl::sub(FactsCommand));
@@ -101,6 +103,7 @@ static Options readOptions(const char *Argv0) {
   O.Exemptions.assign(Exemptions.begin(), Exemptions.end());
   O.Suppressions.assign(Suppressions.begin(), Suppressions.end());
   O.NoCache = NoCache;
+  O.PerUnit = PerUnit;
   O.Checks = Checks;
   O.Format = OutputFormat;
   O.JSONFile = JSONFile;

@@ -25,6 +25,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <map>
+#include <set>
 
 using namespace llvm;
 
@@ -88,6 +89,8 @@ struct Analysis {
   std::vector<Facts> Units;
   std::vector<std::string> Problems; ///< Units without facts: one line each.
   StringSet<> Read;                  ///< Files of the source tree, relative.
+  /// Files of the units that were asked for; if none were, all are shown.
+  std::optional<StringSet<>> Shown;
   unsigned Cached = 0;               ///< How many of the units came from the cache.
   bool WholeProgram = true;
 };
@@ -108,6 +111,8 @@ static Expected<Policy> makePolicy(const Options &Opts) {
   if (!Checks)
     return Checks.takeError();
   P.Checks = std::move(*Checks);
+  if (Opts.PerUnit && !P.Checks.keepPerUnit())
+    return createStringError(inconvertibleErrorCode(), "--per-unit: --checks=" + Opts.Checks + " leaves none that need only one unit; leave out one of them");
   for (const std::string &Path : Opts.Suppressions)
     if (Error E = P.Suppress.load(Path))
       return std::move(E);
@@ -242,7 +247,10 @@ static int conclude(const Options &Opts, Policy &P, const Config &Config, Analys
     All.insert(All.end(), std::make_move_iterator(Unused.begin()), std::make_move_iterator(Unused.end()));
     llvm::stable_sort(All, [](const Finding &X, const Finding &Y) { return X.Loc < Y.Loc; });
   }
-  llvm::erase_if(All, [&](const Finding &F) { return !P.Filter.passes(F); });
+  auto Hidden = [&](const Location &Loc) { return A.Shown && !A.Shown->contains(Loc.File); };
+  llvm::erase_if(All, [&](const Finding &F) { return Hidden(F.Loc) || !P.Filter.passes(F); });
+  llvm::erase_if(Linked.ContextConstants, [&](const ContextUse &U) { return Hidden(U.Loc); });
+  llvm::erase_if(Linked.WriteSites, [&](const Finding &F) { return Hidden(F.Loc); });
   if (P.Known)
     Run.Baselined = P.Known->mark(All);
   auto Counts = [&](const Finding &F) {
@@ -358,7 +366,10 @@ public:
   Collector(const Database &DB, const Config &Config, FactCache &Cache, Analysis &Into)
       : DB(DB), Config(Config), Cache(Cache), Into(Into) {}
 
-  Error collect(ArrayRef<size_t> Chosen, unsigned Jobs) {
+  /// Collect the facts of the units @p Chosen. The files of @p Named are those to show.
+  Error collect(ArrayRef<size_t> Chosen, ArrayRef<size_t> Named, unsigned Jobs) {
+    for (size_t I : Named)
+      IsNamed.insert(I);
     std::vector<size_t> Missing;
     for (size_t I : Chosen)
       if (!takeFromCache(I))
@@ -409,8 +420,12 @@ private:
   }
 
   void keep(size_t I, Facts Found, ArrayRef<std::string> Dependencies) {
-    for (const std::string &Path : Dependencies)
-      Into.Read.insert(relative(Path, DB.SourceRoot));
+    for (const std::string &Path : Dependencies) {
+      StringRef Name = relative(Path, DB.SourceRoot);
+      Into.Read.insert(Name);
+      if (Into.Shown && IsNamed.contains(I))
+        Into.Shown->insert(Name);
+    }
     Collected[I] = std::move(Found);
   }
 
@@ -427,6 +442,7 @@ private:
   const lint::Config &Config;
   FactCache &Cache;
   Analysis &Into;
+  std::set<size_t> IsNamed;
   std::map<size_t, Facts> Collected;
   std::map<size_t, std::string> Failed;
   Error CacheError = Error::success();
@@ -448,7 +464,11 @@ int runLint(const Options &Opts) {
   auto DB = loadDatabase(Opts.BuildDir);
   if (!DB)
     return usage(DB.takeError());
-  auto Chosen = chooseUnits(*DB, Opts.Files);
+  auto Named = chooseUnits(*DB, Opts.Files);
+  if (!Named)
+    return usage(Named.takeError());
+  // Who calls the code of a unit may be anywhere, so all are analysed all the same.
+  Expected<std::vector<size_t>> Chosen = Opts.PerUnit ? *Named : chooseUnits(*DB, {});
   if (!Chosen)
     return usage(Chosen.takeError());
   FactCache Cache;
@@ -460,8 +480,10 @@ int runLint(const Options &Opts) {
   }
   Analysis A;
   A.SourceRoot = DB->SourceRoot;
-  A.WholeProgram = Chosen->size() == DB->Units.size();
-  if (Error E = Collector(*DB, *Config, Cache, A).collect(*Chosen, jobs(Opts)))
+  A.WholeProgram = !Opts.PerUnit;
+  if (!Opts.Files.empty() && !Opts.PerUnit)
+    A.Shown.emplace();
+  if (Error E = Collector(*DB, *Config, Cache, A).collect(*Chosen, *Named, jobs(Opts)))
     return usage(std::move(E));
   int Status = conclude(Opts, *P, *Config, A, Cache.files());
   if (Error E = Cache.finish())

@@ -19,6 +19,7 @@ struct Options {
   std::string ConfigFile, CacheDir;
   std::vector<std::string> Exemptions, Suppressions;
   bool NoCache = false;
+  bool PerUnit = false; ///< Analyse the named units alone.
 
   std::string Checks;
   kpkeys::Format Format = kpkeys::Format::Text;

@@ -9,7 +9,7 @@ import time
 import unittest
 from pathlib import Path
 
-from support import BAD, CLEAN, HEADER, LintTest
+from support import BAD, CLEAN, HEADER, PROGRAM, LintTest
 
 
 class StepsTest(LintTest):
@@ -103,6 +103,46 @@ class StepsTest(LintTest):
         self.tree.entries = [{"directory": str(self.tree.build), "file": "../src/a.c", "command": " ".join(words)}]
         self.tree.save()
         self.lint(expect=1)
+
+
+class KbuildTest(LintTest):
+    """As kbuild calls a checker: flags for sparse, the compiler's, the source."""
+
+    CHECK = Path(__file__).resolve().parents[2] / "lint" / "kpkeys-lint-check"
+
+    def check(self, name: str, *more: str, **env: str) -> subprocess.CompletedProcess:
+        words = self.tree.command(name, *more)[1:]
+        words = [w for w in words[:-1] if w not in ("-c", "-o") and not w.endswith(".o")] + [words[-1]]
+        flags = ["-D__linux__", "-Dlinux", "-Wbitwise", "-Wno-unknown-attribute", "--arch=arm64", "-mlittle-endian", "-m64"]
+        return subprocess.run([self.CHECK, *flags, *words], cwd=self.tree.build, capture_output=True, text=True, check=False,
+                              env={**os.environ, "KPKEYS_LINT": PROGRAM, **env})
+
+    def test_findings_do_not_end_the_build_unless_asked(self):
+        self.tree.write("a.c", BAD)
+        done = self.check("a.c", "-Wp,-MMD,a.d")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("[context-constant]", done.stdout)
+        self.assertEqual(list(self.tree.build.iterdir()), [])
+        self.assertEqual(self.check("a.c", KPKEYS_LINT_FLAGS="--fail-on=warning").returncode, 1)
+
+    def test_clean_unit(self):
+        self.tree.write("a.c", CLEAN)
+        done = self.check("a.c")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_unit_that_does_not_parse(self):
+        self.tree.write("a.c", "syntax error\n")
+        self.assertEqual(self.check("a.c").returncode, 3)
+
+    def test_what_is_no_kernel_code(self):
+        self.tree.write("a.S", "syntax error\n")
+        self.assertEqual(self.check("a.S").returncode, 0)
+
+    def test_no_program(self):
+        self.tree.write("a.c", CLEAN)
+        done = self.check("a.c", KPKEYS_LINT="/gone/kpkeys-lint")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("/gone/kpkeys-lint", done.stderr)
 
 
 @unittest.skipUnless(shutil.which("ninja"), "ninja is not installed")

@@ -58,8 +58,20 @@ class FormTest(LintTest):
 
     def test_units_by_name(self):
         for name in ("mm/a b.c", str(self.tree.src / "mm/a b.c"), "../src/mm/a b.c"):
-            self.assertTrue(self.lint(name, expect=1).stderr.startswith("kpkeys-lint: 1 units analysed"), name)
-        self.lint("mm/clean.c")
+            self.assertEqual(self.places(name), [("context-constant", "mm/a b.c", *BAD_PLACE)])
+        # All are analysed, what concerns the one is shown.
+        self.assertIn("2 units analysed", self.lint("mm/clean.c").stderr)
+        self.assertIn("1 units analysed", self.lint("--per-unit", "mm/clean.c").stderr)
+        self.lint("--per-unit", "mm/a b.c", expect=1)
+
+    def test_header_is_shown_with_each_unit_that_includes_it(self):
+        self.tree.write("include/h.h", BAD.replace("void bad", "static inline void header"))
+        self.tree.add("u.c", "#include <h.h>\nvoid f(void) { header(); }\n")
+        self.assertEqual([p[1] for p in self.places("u.c")], ["include/h.h"])
+
+    def test_checks_of_the_whole_program_need_it(self):
+        self.assertIn("--per-unit", self.lint("--per-unit", "--checks=pgtable-guard,guard-scope", expect=2).stderr)
+        self.lint("--per-unit", "--checks=level1", "mm/clean.c")
 
     def test_colour_and_progress_need_a_terminal(self):
         done = self.lint(expect=1)
