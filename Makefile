@@ -106,7 +106,8 @@ distclean: ## remove out/ and .cache/; work/ stays
 #? MSGID= MBOX= A= B=  of reroll, trailers, diff-versions; MAIL_LIMIT=bytes of a mail (100000)
 #? MUTANTS=...   names, patterns or numbers of mutants (all); SAMPLE=n for only n of them
 #? QEMU=program  your own qemu-system-aarch64
-#? GUEST=name    guest of 'make verify' (default el1; scripts/kpkeys guests --list)
+#? SANITIZE=1    build the C++ tools with ASan and UBSan, in a build of their own
+#? GUEST=name    guest of 'make verify' and kernel of 'make lint' (default el1; scripts/kpkeys guests --list)
 #? CONFIG=file   one more configuration fragment
 #? LLVM=-22      compiler, as in kbuild; LLVM= (empty) is aarch64-linux-gnu-gcc
 #? O=dir J=n V=1 output directory (out), jobs (all CPUs), show commands and their output
