@@ -71,6 +71,8 @@ public:
 
   std::unique_ptr<ASTConsumer> CreateASTConsumer(CompilerInstance &Compiler,
                                                  llvm::StringRef) override {
+    // "1 error generated" is no diagnostic, and would go to standard error.
+    Compiler.setVerboseOutputStream(llvm::nulls());
     return std::make_unique<Consumer>(Compiler, R);
   }
 
