@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The two steps as commands, and the Ninja file that joins them."""
 
+import difflib
 import json
 import os
 import shutil
@@ -143,6 +144,52 @@ class KbuildTest(LintTest):
         done = self.check("a.c", KPKEYS_LINT="/gone/kpkeys-lint")
         self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("/gone/kpkeys-lint", done.stderr)
+
+
+class PatchTest(LintTest):
+    """As b4 calls the check of a patch: a mail on standard input, in the tree."""
+
+    CHECK = Path(__file__).resolve().parents[2] / "lint" / "kpkeys-lint-b4"
+
+    def check(self, patch: str, *args: str, **env: str) -> subprocess.CompletedProcess:
+        return subprocess.run([self.CHECK, "-p", self.tree.build, f"--cache-dir={self.tree.cache}", *args], cwd=self.tree.src, input=patch,
+                              capture_output=True, text=True, check=False, env={**os.environ, "KPKEYS_LINT": PROGRAM, **env})
+
+    @staticmethod
+    def patch(name: str, before: str, after: str) -> str:
+        diff = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}")
+        return "From: a\nSubject: b\n\nText.\n---\n" + "".join(diff) + "-- \n2.47\n\n"
+
+    def test_line_that_the_patch_adds(self):
+        self.tree.add("a.c", BAD)
+        done = self.check(self.patch("a.c", CLEAN.replace("clean", "bad"), BAD))
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stdout, r"^a\.c:4: ERROR: .* \[context-constant\]\n$")
+
+    def test_line_that_was_there_before(self):
+        self.tree.add("a.c", BAD + "int more;\n")
+        done = self.check(self.patch("a.c", BAD, BAD + "int more;\n"))
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_line_that_a_later_patch_moves(self):
+        self.tree.add("a.c", "/* later\n *\n */\n" + BAD)
+        self.assertIn("a.c:7: ERROR: ", self.check(self.patch("a.c", CLEAN.replace("clean", "bad"), BAD)).stdout)
+
+    def test_patch_of_no_code(self):
+        self.tree.add("a.c", BAD)
+        self.tree.write("README", "text\n")
+        self.assertEqual(self.check(self.patch("README", "", "text\n")).returncode, 0)
+        self.assertEqual(self.check("no patch at all\n").returncode, 0)
+
+    def test_failure_is_told(self):
+        self.tree.add("a.c", BAD)
+        patch = self.patch("a.c", CLEAN.replace("clean", "bad"), BAD)
+        done = self.check(patch, "--checks=nonsense")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("nonsense", done.stderr)
+        self.assertEqual(self.check(patch, KPKEYS_LINT="/gone").returncode, 2)
+        self.tree.add("broken.c", "syntax error\n")
+        self.assertEqual(self.check(patch).returncode, 3)
 
 
 @unittest.skipUnless(shutil.which("ninja"), "ninja is not installed")
