@@ -164,9 +164,10 @@ TEST(Link, ExemptionsExemptAndAreMissedWhenUnused) {
   Config Cfg;
   Cfg.Exemptions.push_back({"pgtable-guard", "a.c", "set", "early", "list", 4});
   EXPECT_THAT(link(Units, Cfg).Findings, IsEmpty());
-  // A caller that is exempt answers for what it calls.
-  Cfg.Exemptions[0] = {"pgtable-guard", "b.c", "user", "early", "list", 4};
-  EXPECT_THAT(link(Units, Cfg).Findings, IsEmpty());
+  // A caller that is exempt does not answer for what it calls.
+  Cfg.Exemptions[0] = {"pgtable-guard", "b.c", "user", "test", "list", 4};
+  EXPECT_THAT(link(Units, Cfg).Findings, SizeIs(2));
+  Cfg.Exemptions[0] = {"pgtable-guard", "a.c", "set", "early", "list", 4};
   Cfg.Exemptions.push_back({"pgtable-guard", "a.c", "other", "early", "list", 5});
   auto R = link(Units, Cfg);
   ASSERT_THAT(R.Findings, SizeIs(1));
