@@ -42,6 +42,12 @@ class CommentTest(LintTest):
         self.lint("b.c")
         self.lint("a.c", expect=1)
 
+    def test_unit_that_failed_may_have_needed_it(self):
+        self.tree.write("include/h.h", "/* kpkeys-lint: allow(context-constant) why */\nextern int y;\n")
+        self.tree.add("a.c", "#include <h.h>\n" + CLEAN)
+        self.tree.add("broken.c", "#include <h.h>\nsyntax error\n")
+        self.assertEqual(self.lint(expect=3).stdout, "")
+
     def test_check_that_did_not_run_cannot_tell(self):
         self.tree.add("a.c", "// kpkeys-lint: allow(context-constant) why\n" + CLEAN)
         self.lint("--checks=-context-constant")
