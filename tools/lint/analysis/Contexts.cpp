@@ -272,8 +272,11 @@ void ContextChecks::findFunctions() {
   };
   for (const auto &B : U.Bodies) {
     Configured(B->Function);
-    for (const CallExpr *C : B->Calls)
+    for (const CallExpr *C : B->Calls) {
       Configured(C->getDirectCallee());
+      if (U.isSplitSwitch(C->getDirectCallee()))
+        U.Entering.insert(nameOf(B->Function));
+    }
   }
   for (bool Changed = true; Changed;) {
     Changed = false;

@@ -161,7 +161,8 @@ bool Flow::concerns(Unit &U, const Body &B) {
           isOneOf(F, P.SectionEnd))
         return true;
   }
-  if (U.WritesRegister && U.isRestorer(B.Function))
+  if (U.hasToLeave(B.Function) ||
+      (U.WritesRegister && U.isRestorer(B.Function)))
     return true;
   return isContextClass(U, constructedClass(B.Function)) ||
          isContextClass(U, destroyedClass(B.Function));
@@ -193,10 +194,16 @@ void Flow::Impl::addHolder(const ValueDecl *D) {
   // Whatever is copied into it holds the same.
   if (const auto *V = dyn_cast<VarDecl>(D))
     if (auto It = B.Values.find(V); It != B.Values.end())
-      for (const Expr *Value : It->second)
-        if (const auto *R = dyn_cast<DeclRefExpr>(strip(Value)))
-          if (const auto *From = dyn_cast<VarDecl>(R->getDecl()))
-            addHolder(From);
+      for (const Expr *Value : It->second) {
+        const Expr *From = strip(Value);
+        if (const auto *R = dyn_cast<DeclRefExpr>(From)) {
+          if (const auto *Other = dyn_cast<VarDecl>(R->getDecl()))
+            addHolder(Other);
+        } else if (const auto *M = dyn_cast<MemberExpr>(From);
+                   M && IsDestructor) {
+          addHolder(M->getMemberDecl());
+        }
+      }
 }
 
 void Flow::Impl::findHolders() {
@@ -237,10 +244,9 @@ void Flow::Impl::prepare() {
                   llvm::any_of(B.Calls, [&](const CallExpr *C) {
                     return U.isRestorer(C->getDirectCallee());
                   }));
-  for (const SplitPair &P : U.Cfg.Splits)
-    IsLeave |= P.Leave == nameOf(B.Function);
+  IsLeave = U.hasToLeave(B.Function);
   // The register is not written where the architecture has none.
-  MustAct = IsDestructor || (U.WritesRegister && U.isRestorer(B.Function));
+  MustAct = IsDestructor || IsLeave || (U.WritesRegister && U.isRestorer(B.Function));
 
   for (const auto &[V, ScopeEnd] : B.Cleanups)
     addGuard(V, ScopeEnd);
@@ -248,8 +254,6 @@ void Flow::Impl::prepare() {
     const FunctionDecl *Callee = C->getDirectCallee();
     if (!Callee)
       continue;
-    if (U.isSplitSwitch(Callee))
-      MustAct |= IsLeave;
     llvm::StringRef Name = nameOf(Callee);
     if (Name.starts_with("class_") &&
         (Name.ends_with("_lock_ptr") || Name.ends_with("_lock_err")))
@@ -418,6 +422,8 @@ void Flow::Impl::restore(const CallExpr *C, State &S) {
     return;
   const Expr *E = C->getArg(0);
   Definitions D = classify(E, S);
+  // Whoever restores for another one has to restore that one's value.
+  S.Acted |= D.count(DefCaller) != 0;
   std::string Text = U.text(E->getSourceRange());
   if (D.count(DefOther))
     complain(E->getBeginLoc(),
@@ -515,7 +521,6 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
   }
   if (U.isRestorer(Callee)) {
     restore(C, S);
-    S.Acted = true;
     return;
   }
   if (U.isSplitSwitch(Callee)) {

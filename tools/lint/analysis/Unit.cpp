@@ -224,6 +224,12 @@ bool Unit::isSplitSwitch(const FunctionDecl *F) const {
          });
 }
 
+bool Unit::hasToLeave(const FunctionDecl *F) const {
+  return llvm::any_of(Cfg.Splits, [&](const SplitPair &P) {
+    return P.Leave == nameOf(F) && Entering.contains(P.Enter);
+  });
+}
+
 std::optional<int64_t> Unit::constant(const Expr *E) const {
   if (!E || E->isValueDependent())
     return std::nullopt;

@@ -84,6 +84,9 @@ public:
   llvm::DenseMap<const clang::FunctionDecl *, unsigned> Restorers;
   /// Guard classes that switch contexts, by name.
   llvm::StringMap<GuardClass> GuardClasses;
+  /// Functions that enter a context for a section; without the feature, they are
+  /// empty.
+  llvm::StringSet<> Entering;
   /// The register is written in this unit, and a compiler barrier is before.
   bool WritesRegister = false, RestoreHasBarrier = false;
 
@@ -101,6 +104,8 @@ public:
   bool isSetter(const clang::FunctionDecl *F) const;
   bool isRestorer(const clang::FunctionDecl *F) const;
   bool isSplitSwitch(const clang::FunctionDecl *F) const;
+  /// The second half of a pair whose first half enters a context in this unit.
+  bool hasToLeave(const clang::FunctionDecl *F) const;
 
   /// The context this expression is, if it is an integer constant expression.
   std::optional<int64_t> constant(const clang::Expr *E) const;

@@ -246,8 +246,15 @@ DEFINE_LOCK_GUARD_0(half, if (condition()) _T->pkey_reg = kpkeys_set_context(KPK
 DEFINE_LOCK_GUARD_0(whole, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // OK
 		    kpkeys_restore_pkey_reg(_T->pkey_reg), u64 pkey_reg)
 
+DEFINE_LOCK_GUARD_0(nothing, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore
+		    kpkeys_restore_pkey_reg(KPKEYS_PKEY_REG_INVAL), u64 pkey_reg)
+DEFINE_LOCK_GUARD_0(copies, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // OK
+		    u64 reg = _T->pkey_reg; kpkeys_restore_pkey_reg(reg), u64 pkey_reg)
+
 void use_guards(void)
 {
+	guard(nothing)();
+	guard(copies)();
 	guard(forgets)();
 	guard(sometimes)();
 	guard(half)();
