@@ -7,8 +7,6 @@
 #include "lint/analysis/Link.h"
 
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/VirtualFileSystem.h"
 
 #include <cstdlib>
 
@@ -19,12 +17,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *Data, size_t Size) {
   llvm::StringRef Text(reinterpret_cast<const char *>(Data), Size);
   if (Size > 65536 || Text.contains("#pragma") || Text.contains("_Pragma"))
     return -1;
-  auto Files = llvm::makeIntrusiveRefCnt<llvm::vfs::InMemoryFileSystem>();
-  Files->addFile("/src/a.c", 0, llvm::MemoryBuffer::getMemBufferCopy(Text, "/src/a.c"));
   UnitCommand Unit{"/src", "/src/a.c", {"clang", "-w", "-fsyntax-only", "--target=aarch64-linux-gnu", "-nostdinc", "-std=gnu11", "/src/a.c"}, "/src"};
   static const Config Names;
   std::string Diagnostics;
-  auto Found = analyseUnit(Unit, Names, Diagnostics, Files);
+  auto Found = analyseUnit(Unit, Names, Diagnostics, {{"/src/a.c", Text.str()}});
   if (!Found) {
     llvm::consumeError(Found.takeError());
     return -1;

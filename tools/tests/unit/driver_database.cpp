@@ -2,8 +2,6 @@
 #include "lint/driver/Database.h"
 #include "lint/driver/NinjaFile.h"
 
-#include "llvm/Support/VirtualFileSystem.h"
-
 #include <gmock/gmock.h>
 
 using namespace kpkeys::lint;
