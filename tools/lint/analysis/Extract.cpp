@@ -33,6 +33,7 @@ private:
   void assembly(const GCCAsmStmt *A);
   void atomic(const AtomicExpr *A);
   void call(const CallExpr *C);
+  bool builtin(const CallExpr *C, llvm::StringRef Name);
   void indirect(const CallExpr *C);
   bool arguments(const CallExpr *C, const FunctionDecl *Callee, CallSite &Site);
 
@@ -54,6 +55,12 @@ private:
 
 } // namespace
 
+/// unsigned long, and u64.
+static bool isAddressSized(QualType T) {
+  return T->isSpecificBuiltinType(BuiltinType::ULong) ||
+         T->isSpecificBuiltinType(BuiltinType::ULongLong);
+}
+
 /// Whether code can write to tables through such a parameter without naming
 /// their type.
 static bool isUntyped(QualType T) {
@@ -62,8 +69,7 @@ static bool isUntyped(QualType T) {
     return !To.isConstQualified() &&
            (To->isVoidType() || To->isIntegerType());
   }
-  return T->isIntegerType() && !T->isBooleanType() &&
-         T->isSpecificBuiltinType(BuiltinType::ULong);
+  return isAddressSized(T);
 }
 
 bool Extractor::isUntypedParameter(int Root) const {
@@ -116,7 +122,11 @@ void Extractor::store(const Expr *E) {
 void Extractor::assembly(const GCCAsmStmt *A) {
   for (unsigned I = 0; I < A->getNumOutputs(); ++I) {
     const Expr *Out = A->getOutputExpr(I);
-    if (!isa<DeclRefExpr>(Out->IgnoreParens()))
+    if (isa<DeclRefExpr>(Out->IgnoreParens())) {
+      // "+r" of a pointer, which the code advances.
+      if (Out->getType()->isPointerType() && A->isOutputPlusConstraint(I))
+        write(A, A->getAsmLoc(), "asm", Out, P.pointer(Out));
+    } else
       write(A, A->getAsmLoc(), "asm", Out, P.place(Out));
   }
   for (unsigned I = 0; I < A->getNumInputs(); ++I) {
@@ -153,20 +163,23 @@ void Extractor::atomic(const AtomicExpr *A) {
 Passing Extractor::passing(QualType T, const Expr *Argument) {
   if (const auto *Pointer = T->getAs<PointerType>()) {
     QualType To = Pointer->getPointeeType();
-    if (To.isConstQualified() || To->isFunctionType())
-      return Passing::None;
+    // To const as well: it can be cast away.
     if (U.isTable(T))
       return Passing::Typed;
+    if (To.isConstQualified() || To->isFunctionType())
+      return Passing::None;
     return To->isPointerType() ? Passing::None : Passing::Untyped;
   }
-  // As a number: only where a pointer is turned into one here and now.
-  if (!T->isIntegerType() || !T->isSpecificBuiltinType(BuiltinType::ULong))
+  // As a number: where it is made from a pointer to a table in this function.
+  if (!isAddressSized(T))
     return Passing::None;
   const Expr *E = Argument->IgnoreParenImpCasts();
+  if (isa<IntegerLiteral, CallExpr, MemberExpr>(E))
+    return Passing::None;
   const auto *C = dyn_cast<CastExpr>(E);
   if (C && C->getCastKind() == CK_PointerToIntegral)
     return Passing::Untyped;
-  return Passing::None;
+  return P.pointer(E).Typed ? Passing::Untyped : Passing::None;
 }
 
 bool Extractor::arguments(const CallExpr *C, const FunctionDecl *Callee,
@@ -198,12 +211,15 @@ bool Extractor::arguments(const CallExpr *C, const FunctionDecl *Callee,
     Passing How = passing(T, E);
     if (How == Passing::None)
       continue;
+    // Without a prototype, nobody knows what the callee makes of it.
+    if (!Prototype && !Definition)
+      How = Passing::Untyped;
     Origin O = P.pointer(E);
     if (O.From.empty() && !O.Typed)
       continue; // NULL.
-    if (How == Passing::Untyped && !matters(O))
+    // A copy of an entry is of interest to callees that take it for one.
+    if (How == Passing::Untyped && !matters(O) && !O.Typed)
       continue;
-    // To another structure: of interest if this is known to be a table.
     Argument A;
     A.Index = I;
     A.From = O.From;
@@ -236,6 +252,23 @@ void Extractor::indirect(const CallExpr *C) {
   Calls.emplace_back(C, std::move(Site));
 }
 
+/// Functions of the compiler that have no parameter types of their own.
+bool Extractor::builtin(const CallExpr *C, llvm::StringRef Name) {
+  std::optional<unsigned> Target;
+  if (Name.starts_with("__sync_"))
+    Target = 0;
+  else if (Name.ends_with("_overflow"))
+    Target = 2;
+  else if (Name == "__builtin_nontemporal_store" ||
+           Name.starts_with("__builtin_arm_st"))
+    Target = 1;
+  if (!Target || *Target >= C->getNumArgs())
+    return false;
+  const Expr *E = C->getArg(*Target);
+  write(C, C->getBeginLoc(), *Target ? "builtin" : "atomic", E, P.pointer(E));
+  return true;
+}
+
 void Extractor::call(const CallExpr *C) {
   const FunctionDecl *Callee = C->getDirectCallee();
   if (!Callee) {
@@ -244,11 +277,8 @@ void Extractor::call(const CallExpr *C) {
   }
   CallSite Site;
   Site.Callee = Callee->getBuiltinID() ? nameOf(Callee).str() : U.idOf(Callee);
-  if (nameOf(Callee).starts_with("__sync_")) {
-    if (C->getNumArgs())
-      write(C, C->getBeginLoc(), "atomic", C->getArg(0), P.pointer(C->getArg(0)));
+  if (Callee->getBuiltinID() && builtin(C, nameOf(Callee)))
     return;
-  }
   arguments(C, Callee, Site);
   // The compiler may turn these into stores of its own.
   if (Callee->getBuiltinID())
@@ -259,6 +289,9 @@ void Extractor::call(const CallExpr *C) {
 }
 
 void Extractor::run() {
+  for (const ParmVarDecl *Each : B.Function->parameters())
+    if (U.isTable(Each->getType()))
+      F.TypedParameters.push_back(Each->getFunctionScopeIndex());
   for (const Expr *E : B.Stores)
     store(E);
   for (const GCCAsmStmt *A : B.Asms)

@@ -11,7 +11,7 @@ using namespace llvm;
 
 namespace kpkeys::lint {
 
-static constexpr int64_t Version = 1;
+static constexpr int64_t Version = 2;
 
 namespace {
 
@@ -98,6 +98,7 @@ public:
                        int64_t(F.Line),
                        int64_t(F.EndLine),
                        int64_t(F.Internal | F.HasIndirectCall << 1),
+                       json::Array(F.TypedParameters),
                        std::move(Sites),
                        std::move(Calls),
                        std::move(Callees),
@@ -264,6 +265,8 @@ static FunctionFacts readFunction(Reader::Row R) {
   int64_t Flags = R.number();
   F.Internal = Flags & 1;
   F.HasIndirectCall = Flags & 2;
+  for (Reader::Row Items = R.row(); Items.more();)
+    F.TypedParameters.push_back(Items.number());
   for (Reader::Row Items = R.row(); Items.more();)
     F.Sites.push_back(readSite(Items.row()));
   for (Reader::Row Items = R.row(); Items.more();)

@@ -87,6 +87,8 @@ struct FunctionFacts {
   unsigned Line = 0, EndLine = 0;
   bool Internal = false;
   bool HasIndirectCall = false;
+  /// Parameters whose type says that they are pointers to entries.
+  std::vector<unsigned> TypedParameters;
   std::vector<WriteSite> Sites;
   std::vector<CallSite> Calls;
   /// Ids of what else is called.

@@ -35,8 +35,6 @@ static Origin only(int Root, bool Typed = false) {
 }
 
 Origin Places::variable(const VarDecl *V) {
-  if (!V->hasLocalStorage())
-    return only(RootMemory);
   if (auto It = Known.find(V); It != Known.end())
     return It->second;
   // A loop such as p = p + 1 adds nothing.
@@ -46,6 +44,8 @@ Origin Places::variable(const VarDecl *V) {
   Origin O;
   if (const auto *P = dyn_cast<ParmVarDecl>(V))
     O.add(int(P->getFunctionScopeIndex()));
+  else if (!V->hasLocalStorage())
+    O.add(RootMemory);
   if (auto It = B.Values.find(V); It != B.Values.end())
     for (const Expr *Value : It->second)
       O.add(pointer(Value));
@@ -78,11 +78,21 @@ Origin Places::cast(const CastExpr *E) {
         break;
       L = A->getSubExpr()->IgnoreParens();
     }
+    // An element of a local array of pointers may be any of them.
+    while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
+      L = S->getBase()->IgnoreParenImpCasts();
     if (const auto *D = dyn_cast<DeclRefExpr>(L))
       if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
-        if (!V->getType()->isRecordType())
+        if (!V->getType()->isRecordType() &&
+            (L == Sub->IgnoreParens() || !V->getType()->isPointerType()))
           return variable(V);
-    return only(RootMemory);
+    Origin O = only(RootMemory);
+    if (const auto *M = dyn_cast<MemberExpr>(L))
+      if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
+        if (auto It = B.FieldValues.find(Field); It != B.FieldValues.end())
+          for (const Expr *Value : It->second)
+            O.Typed |= pointer(Value).Typed;
+    return O;
   }
   case CK_ArrayToPointerDecay:
     return place(Sub);
@@ -288,7 +298,8 @@ Origin Places::place(const Expr *E) {
   else
     O = only(RootMemory);
   if (!O.isCopy())
-    O.Typed |= U.isEntry(E->getType()) || endsInArrayOfEntries(U, E->getType());
+    O.Typed |= U.isEntry(E->getType()) || U.holdsTable(E->getType()) ||
+               endsInArrayOfEntries(U, E->getType());
   return O;
 }
 

@@ -106,6 +106,8 @@ std::string Unit::text(SourceRange Range) {
 }
 
 std::string Unit::idOf(const FunctionDecl *F) {
+  if (const auto *Alias = F->getAttr<AliasAttr>())
+    return Alias->getAliasee().str();
   std::string Name = nameOf(F).str();
   if (F->getFormalLinkage() == Linkage::External)
     return Name;
@@ -156,6 +158,25 @@ bool Unit::isEntry(QualType T) {
   return false;
 }
 
+bool Unit::holdsTable(QualType T) {
+  const Type *Canonical = T.getCanonicalType().getTypePtr();
+  const auto *Record = dyn_cast<RecordType>(Canonical);
+  if (!Record)
+    return false;
+  auto [It, New] = Holders.try_emplace(Canonical, false);
+  if (!New)
+    return It->second;
+  const RecordDecl *D = Record->getDecl()->getDefinition();
+  bool Holds = D && llvm::any_of(D->fields(), [&](const FieldDecl *F) {
+    QualType Element = F->getType();
+    bool Array = Element->isArrayType();
+    while (const ArrayType *A = Context.getAsArrayType(Element))
+      Element = A->getElementType();
+    return (Array && isEntry(Element)) || holdsTable(Element);
+  });
+  return Holders[Canonical] = Holds;
+}
+
 bool Unit::isTable(QualType T) {
   if (T.isNull())
     return false;
@@ -165,7 +186,7 @@ bool Unit::isTable(QualType T) {
     return false;
   while (const ArrayType *A = Context.getAsArrayType(T))
     T = A->getElementType();
-  return isEntry(T);
+  return isEntry(T) || holdsTable(T);
 }
 
 //===----------------------------------------------------------------------===//
@@ -281,6 +302,7 @@ private:
   void declarations(const DeclStmt *D);
   void call(const CallExpr *C);
   void assign(const Expr *Left, const Expr *Right);
+  void note(const FieldDecl *Field, const Expr *Value);
   void children(const Stmt *S) {
     for (const Stmt *Child : S->children())
       walk(Child);
@@ -298,8 +320,23 @@ static const VarDecl *variableOf(const Expr *E) {
 }
 
 void Walker::assign(const Expr *Left, const Expr *Right) {
-  if (const VarDecl *V = variableOf(Left); V && V->hasLocalStorage())
+  const Expr *L = Left->IgnoreParens();
+  if (const auto *M = dyn_cast<MemberExpr>(L)) {
+    if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
+      note(Field, Right);
+    return;
+  }
+  // Of an array, any element.
+  while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
+    L = S->getBase()->IgnoreParenImpCasts();
+  if (const VarDecl *V = variableOf(L))
     B.Values[V].push_back(Right);
+}
+
+void Walker::note(const FieldDecl *Field, const Expr *Value) {
+  QualType T = Field->getType();
+  if (T->isPointerType() || T->isIntegerType())
+    B.FieldValues[Field].push_back(Value);
 }
 
 void Walker::declarations(const DeclStmt *D) {
@@ -312,7 +349,10 @@ void Walker::declarations(const DeclStmt *D) {
     const Expr *Init = V->getInit();
     if (!Init)
       continue;
-    if (V->hasLocalStorage() && V->getType()->isScalarType())
+    QualType T = V->getType();
+    while (const auto *A = dyn_cast<ArrayType>(T->getUnqualifiedDesugaredType()))
+      T = A->getElementType();
+    if (T->isPointerType() || T->isIntegerType())
       B.Values[V].push_back(Init);
     initialiser(Init, nullptr);
   }
@@ -356,8 +396,10 @@ void Walker::list(const InitListExpr *List, const FieldDecl *Field) {
       continue;
     if (I == List->getNumInits())
       break;
-    if (const Expr *Init = List->getInit(I++))
+    if (const Expr *Init = List->getInit(I++)) {
+      note(Member, Init);
       initialiser(Init, Member);
+    }
   }
 }
 

@@ -35,6 +35,10 @@ struct Body {
   llvm::DenseMap<const clang::VarDecl *,
                  llvm::SmallVector<const clang::Expr *, 2>>
       Values;
+  /// What members that are pointers or integers are given.
+  llvm::DenseMap<const clang::FieldDecl *,
+                 llvm::SmallVector<const clang::Expr *, 2>>
+      FieldValues;
   /// Pointer and integer variables whose own address is taken.
   llvm::SmallPtrSet<const clang::VarDecl *, 4> Exposed;
   /// Variables with a cleanup function, and the end of their scope.
@@ -98,7 +102,9 @@ public:
 
   /// pte_t and so on, or a value type of one of these.
   bool isEntry(clang::QualType T);
-  /// A pointer to, or an array of, entries.
+  /// A structure with an array of entries in it.
+  bool holdsTable(clang::QualType T);
+  /// A pointer to, or an array of, entries or structures that hold some.
   bool isTable(clang::QualType T);
 
   bool isSetter(const clang::FunctionDecl *F) const;
@@ -120,7 +126,7 @@ public:
 private:
   std::string Directory, SourceRoot;
   llvm::DenseMap<clang::FileID, std::string> Paths;
-  llvm::DenseMap<const clang::Type *, bool> Entries;
+  llvm::DenseMap<const clang::Type *, bool> Entries, Holders;
   llvm::StringSet<> EntryNames, ValueNames;
 };
 

@@ -234,17 +234,24 @@ void Writes::investigate(Question &Q) {
       depend(Q, C.In->Id, RootMemory, Via);
       continue;
     }
-    if (!C.Site)
-      continue; // Nothing that could be a table is passed.
-    for (const Argument &A : C.Site->Arguments) {
+    bool Shown = is_contained(F->TypedParameters, unsigned(Q.Root));
+    ArrayRef<Argument> Arguments;
+    if (C.Site)
+      Arguments = C.Site->Arguments;
+    for (const Argument &A : Arguments) {
       if (int(A.Index) != Q.Root)
         continue;
+      Shown = true;
       if (A.From.empty())
         depend(Q, C.In->Id, RootMemory, Via);
       for (int Root : A.From)
         if (Root != RootCopy)
           depend(Q, C.In->Id, Root, Via);
     }
+    // Of a parameter whose type tells, what is not shown is NULL. Any other
+    // one is passed something that the callee takes for a table.
+    if (!Shown)
+      depend(Q, C.In->Id, RootMemory, Via);
   }
 }
 

@@ -19,6 +19,7 @@ static Facts sample() {
   Function.Line = 3;
   Function.EndLine = 9;
   Function.Internal = Function.HasIndirectCall = true;
+  Function.TypedParameters = {0, 2};
   Function.Sites.push_back({{"mm/a.h", 4, 2}, "store", "*p", {0, RootMemory}, true, false, {{{"mm/a.h", 3, 1}, "n"}}});
   CallSite Call;
   Call.Callee = "g";

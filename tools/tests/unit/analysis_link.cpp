@@ -19,6 +19,7 @@ static FunctionFacts function(llvm::StringRef Id, llvm::StringRef File, unsigned
   F.Line = Line;
   F.EndLine = Line + 9;
   F.Internal = Id.contains('@');
+  F.TypedParameters = {0};
   return F;
 }
 
