@@ -82,7 +82,7 @@ class Bench:
 
     def changed(self) -> list[dict]:
         """The entries, with one unit compiled from a changed copy: the tree itself is not touched."""
-        entry = next(e for e in self.entries if e["file"].endswith("/mm/memory.c"))
+        entry = next((e for e in self.entries if e["file"].endswith("/mm/memory.c")), self.entries[0])
         source = Path(entry["directory"], entry["file"]).resolve()
         copy = self.scratch / source.name
         copy.write_text(source.read_text() + "\nint changed_by_the_benchmark;\n")
@@ -113,7 +113,7 @@ def main() -> int:
     ratio, count = bench.ratio(args.units)
     rows = [("lint / clang -w -fsyntax-only, CPU", f"{ratio:.3f}", f"{RATIO}", ratio <= RATIO, f"{count} units"),
             ("second run", f"{second[1]:.2f} s", f"{SECOND_RUN} s", second[1] <= SECOND_RUN, f"{len(entries)} units, {second[0]:.2f} s CPU"),
-            ("after a change of one file", f"{one[1]:.2f} s", f"{ONE_FILE} s", one[1] <= ONE_FILE, f"mm/memory.c, {one[0]:.2f} s CPU"),
+            ("after a change of one file", f"{one[1]:.2f} s", f"{ONE_FILE} s", one[1] <= ONE_FILE, f"{one[0]:.2f} s CPU"),
             ("memory of the largest process", f"{memory:.0f} MB", f"{MEMORY} MB", memory <= MEMORY, "")]
     print(f"first run: {first[1]:.1f} s, {first[0]:.1f} s CPU, {len(entries)} units, {args.jobs} jobs")
     for name, value, bar, good, about in rows:
