@@ -214,6 +214,13 @@ class HelpTest(LintTest):
         for words in (["facts", "--help"], ["link", "-h"]):
             self.assertEqual(subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True).stdout, text)
 
+    def test_each_check_has_a_page(self):
+        for line in self.lint("--list-checks").stdout.splitlines():
+            name, level = line.split()[0], line.split()[2]
+            page = (SOURCES.parents[1] / "docs" / f"{name}.md").read_text()
+            self.assertTrue(page.startswith(f"# {name}\n"), name)
+            self.assertRegex(page, rf"(?i)level {level}\b", name)
+
     def test_version_and_checks(self):
         self.assertRegex(self.lint("--version").stdout, r"^kpkeys-lint \S+ \(LLVM \d+")
         listed = self.lint("--list-checks").stdout
