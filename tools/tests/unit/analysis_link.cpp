@@ -160,6 +160,15 @@ TEST(Link, MembersKeepIndirectCallsApart) {
   EXPECT_THAT(link({U}, Config()).Findings, SizeIs(1));
 }
 
+TEST(Link, AGuardedCallerDoesNotExcuseAnAddressThatGotAway) {
+  auto Units = twoUnits(call("set", "b.c", {RootMemory}, true));
+  EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
+  Units[1].AddressesTaken.push_back({"set", "", "T"});
+  auto R = link(Units, Config());
+  ASSERT_THAT(R.Findings, SizeIs(1));
+  EXPECT_THAT(R.Findings[0].Notes[0].Message, HasSubstr("address of 'set' is taken"));
+}
+
 TEST(Link, ExemptionsExemptAndAreMissedWhenUnused) {
   auto Units = twoUnits(call("set", "b.c", {RootMemory}));
   Config Cfg;
