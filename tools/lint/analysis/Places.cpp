@@ -59,6 +59,21 @@ Origin Places::variable(const VarDecl *V) {
   return O;
 }
 
+/// Whether a member is given a pointer to a table anywhere in the function.
+/// Members of lists lead to each other, so each is looked at once.
+bool Places::holdsTable(const FieldDecl *Field) {
+  auto [It, New] = KnownFields.try_emplace(Field, false);
+  if (!New)
+    return It->second;
+  auto Values = B.FieldValues.find(Field);
+  if (Values == B.FieldValues.end())
+    return false;
+  bool Holds = llvm::any_of(Values->second, [&](const Expr *Value) {
+    return pointer(Value).Typed;
+  });
+  return KnownFields[Field] = Holds;
+}
+
 Origin Places::cast(const CastExpr *E) {
   const Expr *Sub = E->getSubExpr();
   switch (E->getCastKind()) {
@@ -89,9 +104,7 @@ Origin Places::cast(const CastExpr *E) {
     Origin O = only(RootMemory);
     if (const auto *M = dyn_cast<MemberExpr>(L))
       if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
-        if (auto It = B.FieldValues.find(Field); It != B.FieldValues.end())
-          for (const Expr *Value : It->second)
-            O.Typed |= pointer(Value).Typed;
+        O.Typed |= holdsTable(Field);
     return O;
   }
   case CK_ArrayToPointerDecay:

@@ -174,10 +174,12 @@ private:
   Origin binary(const clang::BinaryOperator *E);
   Origin member(const clang::MemberExpr *E);
   Origin call(const clang::CallExpr *E);
+  bool holdsTable(const clang::FieldDecl *Field);
 
   Unit &U;
   const Body &B;
   llvm::DenseMap<const clang::VarDecl *, Origin> Known;
+  llvm::DenseMap<const clang::FieldDecl *, bool> KnownFields;
   llvm::SmallPtrSet<const clang::VarDecl *, 8> Visiting;
   unsigned Depth = 0;
 };
