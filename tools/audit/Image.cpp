@@ -1,0 +1,655 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Reads kernels and modules. Nothing in the file is trusted: each number is
+// checked before it is used, and a table that does not fit is an error.
+
+#include "audit/Image.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/BinaryFormat/ELF.h"
+#include "llvm/DebugInfo/DIContext.h"
+#include "llvm/DebugInfo/DWARF/DWARFContext.h"
+#include "llvm/Object/Decompressor.h"
+#include "llvm/Object/ELF.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <algorithm>
+
+using namespace llvm;
+using ELFT = object::ELF64LE;
+
+namespace kpkeys::audit {
+
+/// LLVM's own reader of object files aborts on some damage, so the sections are
+/// handed over one by one.
+struct Image::Debug {
+  StringMap<std::unique_ptr<MemoryBuffer>> Sections;
+  std::unique_ptr<DWARFContext> Context;
+};
+
+Image::Image() = default;
+Image::Image(Image &&) = default;
+Image &Image::operator=(Image &&) = default;
+Image::~Image() = default;
+
+namespace {
+
+/// Entries of the kernel's tables.
+constexpr unsigned AlternativeSize = 12, BranchSize = 16, FixupSize = 12;
+/// Of an alternative's capability: a callback writes the instructions.
+constexpr uint16_t AlternativeCallback = 1 << 15;
+constexpr uint16_t BugWarning = 1 << 0;
+
+constexpr uint64_t MostDebug = uint64_t(1) << 32;
+/// Modules are laid out from here on; branches reach all of one.
+constexpr uint64_t ModuleBase = 0x10000000, ExternalBase = 0xf000000;
+
+uint64_t read(const uint8_t *From, unsigned Size) {
+  switch (Size) {
+  case 1:
+    return *From;
+  case 2:
+    return support::endian::read16le(From);
+  case 4:
+    return support::endian::read32le(From);
+  default:
+    return support::endian::read64le(From);
+  }
+}
+
+/// Keys of the maps are addresses of instructions. The check also keeps a
+/// damaged file away from the two keys that DenseMap has for itself.
+bool isKey(uint64_t Address) { return Address % 4 == 0; }
+
+/// LLVM returned the one up to version 20, and returns the other since.
+[[maybe_unused]] const DILineInfo *lineInfo(const DILineInfo &Info) { return &Info; }
+[[maybe_unused]] const DILineInfo *lineInfo(const std::optional<DILineInfo> &Info) { return Info ? &*Info : nullptr; }
+
+template <typename T> ArrayRef<T> lookup(const DenseMap<uint64_t, SmallVector<T, 1>> &Map, uint64_t Key) {
+  if (!isKey(Key))
+    return {};
+  auto It = Map.find(Key);
+  return It == Map.end() ? ArrayRef<T>() : ArrayRef<T>(It->second);
+}
+
+} // namespace
+
+class ImageLoader {
+public:
+  ImageLoader(Image &I, const object::ELFFile<ELFT> &File) : I(I), File(File) {}
+
+  Error run();
+
+private:
+  struct Symbol {
+    StringRef Name;
+    uint64_t Value = 0, Size = 0;
+    unsigned Section = 0;
+    uint8_t Type = 0, Binding = 0;
+    StringRef File;
+  };
+
+  Error bad(const Twine &Why) const {
+    return createStringError(inconvertibleErrorCode(), "'" + I.Path + "' " + Why);
+  }
+  Error corrupt(Error E) const { return bad("is damaged: " + toString(std::move(E))); }
+
+  Error readSections();
+  Error readSymbols();
+  Error relocate();
+  void relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R) const;
+  Error readDebug();
+  Expected<MutableArrayRef<uint8_t>> relocated(const ELFT::Shdr &Table, uint64_t Start, ArrayRef<uint8_t> Bytes);
+  void makeFunctions();
+  Error readTables();
+  void readBugs();
+  bool isBugEntry(uint64_t At) const;
+  /// Addresses of a table: between two symbols, or a module's section.
+  SmallVector<std::pair<uint64_t, uint64_t>> table(StringRef Begin, StringRef End, StringRef Section) const;
+  uint64_t relative(uint64_t At) const {
+    return At + static_cast<uint64_t>(SignExtend64<32>(I.data(At, 4).value_or(0)));
+  }
+
+  Image &I;
+  const object::ELFFile<ELFT> &File;
+  ArrayRef<ELFT::Shdr> Headers;
+  /// By index in the file: its place in I.Sections, or -1.
+  std::vector<int> Place;
+  std::vector<Symbol> Symbols; ///< With their indices in the file.
+};
+
+Error ImageLoader::readSections() {
+  Expected<ArrayRef<ELFT::Shdr>> Found = File.sections();
+  if (!Found)
+    return corrupt(Found.takeError());
+  Headers = *Found;
+  uint64_t Next = ModuleBase;
+  std::vector<std::pair<uint64_t, size_t>> Indices;
+  for (const auto &[Index, Header] : enumerate(Headers)) {
+    if (!(Header.sh_flags & ELF::SHF_ALLOC) || Header.sh_type == ELF::SHT_NOBITS || !Header.sh_size)
+      continue;
+    Expected<ArrayRef<uint8_t>> Bytes = File.getSectionContents(Header);
+    if (!Bytes)
+      return corrupt(Bytes.takeError());
+    Expected<StringRef> Name = File.getSectionName(Header);
+    if (!Name)
+      return corrupt(Name.takeError());
+    Image::Section S;
+    S.Name = Name->str();
+    S.Bytes = *Bytes;
+    S.Executable = Header.sh_flags & ELF::SHF_EXECINSTR;
+    S.Start = Header.sh_addr;
+    if (I.Module) {
+      S.Start = alignTo(Next, 4096);
+      Next = S.Start + S.Bytes.size();
+    }
+    S.End = S.Start + S.Bytes.size();
+    if (S.End < S.Start || (S.Executable && S.Start % 4))
+      return bad("is damaged: section " + S.Name + " is at an impossible address");
+    Indices.emplace_back(S.Start, Index);
+    I.Sections.push_back(std::move(S));
+  }
+  auto first = [](const auto &A, const auto &B) { return A.first < B.first; };
+  llvm::stable_sort(I.Sections, [](const auto &A, const auto &B) { return A.Start < B.Start; });
+  llvm::stable_sort(Indices, first);
+  Place.assign(Headers.size(), -1);
+  for (const auto &[N, Known] : enumerate(Indices))
+    Place[Known.second] = N;
+  if (llvm::none_of(I.Sections, [](const Image::Section &S) { return S.Executable; }))
+    return bad("has no code in it: is it a file of debug information only? Give vmlinux as the build made it");
+  return Error::success();
+}
+
+Error ImageLoader::readSymbols() {
+  const ELFT::Shdr *Table = nullptr;
+  for (const ELFT::Shdr &Header : Headers)
+    if (Header.sh_type == ELF::SHT_SYMTAB)
+      Table = &Header;
+  if (!Table)
+    return bad("has no symbols: give the vmlinux or .ko that the build made, before it was stripped");
+  Expected<ELFT::SymRange> Found = File.symbols(Table);
+  if (!Found)
+    return corrupt(Found.takeError());
+  Expected<StringRef> Names = File.getStringTableForSymtab(*Table);
+  if (!Names)
+    return corrupt(Names.takeError());
+  StringRef Source;
+  uint64_t Undefined = ExternalBase;
+  Symbols.reserve(Found->size());
+  for (const ELFT::Sym &Raw : *Found) {
+    Symbol S;
+    if (Raw.st_name < Names->size())
+      S.Name = Names->drop_front(Raw.st_name).split('\0').first;
+    S.Type = Raw.getType();
+    S.Binding = Raw.getBinding();
+    S.Value = Raw.st_value;
+    S.Size = Raw.st_size;
+    S.Section = Raw.st_shndx;
+    if (S.Type == ELF::STT_FILE)
+      Source = S.Name;
+    if (S.Binding == ELF::STB_LOCAL)
+      S.File = Source;
+    if (I.Module && S.Section > 0 && S.Section < Place.size() && Place[S.Section] >= 0)
+      S.Value += I.Sections[Place[S.Section]].Start;
+    if (I.Module && S.Section == ELF::SHN_UNDEF && !S.Name.empty()) {
+      S.Value = Undefined;
+      I.External[Undefined] = S.Name.str();
+      Undefined += 4;
+    }
+    if (S.Type == ELF::STT_SECTION && I.Module && S.Section < Place.size() && Place[S.Section] >= 0)
+      S.Value = I.Sections[Place[S.Section]].Start;
+    Symbols.push_back(S);
+  }
+  return Error::success();
+}
+
+/// What the kernel's own loader of modules would do, as far as code and the
+/// tables need it.
+void ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R) const {
+  uint64_t Offset = R.r_offset;
+  uint64_t Size = Bytes.size();
+  const uint32_t Index = R.getSymbol(false);
+  if (Index >= Symbols.size() || Offset >= Size)
+    return;
+  uint8_t *At = Bytes.data() + Offset;
+  uint64_t P = Start + Offset;
+  uint64_t V = Symbols[Index].Value + static_cast<uint64_t>(R.r_addend);
+  auto fits = [&](unsigned N) { return Size - Offset >= N; };
+  auto field = [&](uint64_t Value, unsigned Bits, unsigned Shift) {
+    if (!fits(4))
+      return;
+    uint32_t Mask = maskTrailingOnes<uint32_t>(Bits) << Shift;
+    uint32_t Word = support::endian::read32le(At);
+    support::endian::write32le(At, (Word & ~Mask) | (static_cast<uint32_t>(Value << Shift) & Mask));
+  };
+  auto pcRelative = [&](uint64_t Value) {
+    field(Value & 3, 2, 29);
+    field(Value >> 2, 19, 5);
+  };
+  switch (R.getType(false)) {
+  case ELF::R_AARCH64_ABS64:
+    if (fits(8))
+      support::endian::write64le(At, V);
+    break;
+  case ELF::R_AARCH64_ABS32:
+    if (fits(4))
+      support::endian::write32le(At, static_cast<uint32_t>(V));
+    break;
+  case ELF::R_AARCH64_PREL64:
+    if (fits(8))
+      support::endian::write64le(At, V - P);
+    break;
+  case ELF::R_AARCH64_PREL32:
+    if (fits(4))
+      support::endian::write32le(At, static_cast<uint32_t>(V - P));
+    break;
+  case ELF::R_AARCH64_CALL26:
+  case ELF::R_AARCH64_JUMP26:
+    field((V - P) >> 2, 26, 0);
+    break;
+  case ELF::R_AARCH64_CONDBR19:
+    field((V - P) >> 2, 19, 5);
+    break;
+  case ELF::R_AARCH64_TSTBR14:
+    field((V - P) >> 2, 14, 5);
+    break;
+  case ELF::R_AARCH64_ADR_PREL_LO21:
+    pcRelative(V - P);
+    break;
+  case ELF::R_AARCH64_ADR_PREL_PG_HI21:
+  case ELF::R_AARCH64_ADR_PREL_PG_HI21_NC:
+    pcRelative((V >> 12) - (P >> 12));
+    break;
+  case ELF::R_AARCH64_ADD_ABS_LO12_NC:
+    field(V & 0xfff, 12, 10);
+    break;
+  default:
+    break;
+  }
+}
+
+Expected<MutableArrayRef<uint8_t>> ImageLoader::relocated(const ELFT::Shdr &Table, uint64_t Start,
+                                                          ArrayRef<uint8_t> Bytes) {
+  Expected<ELFT::RelaRange> Relocations = File.relas(Table);
+  if (!Relocations)
+    return corrupt(Relocations.takeError());
+  I.Copies.push_back(std::make_unique<uint8_t[]>(Bytes.size()));
+  MutableArrayRef<uint8_t> Copy(I.Copies.back().get(), Bytes.size());
+  llvm::copy(Bytes, Copy.begin());
+  for (const ELFT::Rela &R : *Relocations)
+    relocate(Start, Copy, R);
+  return Copy;
+}
+
+Error ImageLoader::relocate() {
+  for (const ELFT::Shdr &Header : Headers) {
+    if (Header.sh_type != ELF::SHT_RELA || Header.sh_info >= Place.size() || Place[Header.sh_info] < 0)
+      continue;
+    Image::Section &S = I.Sections[Place[Header.sh_info]];
+    Expected<MutableArrayRef<uint8_t>> Copy = relocated(Header, S.Start, S.Bytes);
+    if (!Copy)
+      return Copy.takeError();
+    S.Writable = Copy->data();
+    S.Bytes = *Copy;
+  }
+  return Error::success();
+}
+
+/// Find the sections of debug information. Without them there are no lines,
+/// and that is all.
+Error ImageLoader::readDebug() {
+  for (const auto &[Index, Header] : enumerate(Headers)) {
+    if ((Header.sh_flags & ELF::SHF_ALLOC) || Header.sh_type == ELF::SHT_NOBITS)
+      continue;
+    Expected<StringRef> Found = File.getSectionName(Header);
+    if (!Found)
+      return corrupt(Found.takeError());
+    StringRef Name = *Found;
+    if (!Name.consume_front(".") || !Name.starts_with("debug_"))
+      continue;
+    Expected<ArrayRef<uint8_t>> Content = File.getSectionContents(Header);
+    if (!Content)
+      return corrupt(Content.takeError());
+    ArrayRef<uint8_t> Bytes = *Content;
+    if (Header.sh_flags & ELF::SHF_COMPRESSED) {
+      StringRef Text(reinterpret_cast<const char *>(Bytes.data()), Bytes.size());
+      Expected<object::Decompressor> D = object::Decompressor::create(*Found, Text, /*IsLE=*/true, /*Is64Bit=*/true);
+      if (!D)
+        return corrupt(D.takeError());
+      // A section that says it is larger than any is no reason to run out of memory.
+      if (D->getDecompressedSize() > MostDebug)
+        return bad("is damaged: section " + *Found + " says that it is too large");
+      I.Copies.push_back(std::make_unique<uint8_t[]>(D->getDecompressedSize()));
+      MutableArrayRef<uint8_t> Out(I.Copies.back().get(), D->getDecompressedSize());
+      if (Error E = D->decompress(Out))
+        return corrupt(std::move(E));
+      Bytes = Out;
+    }
+    for (const ELFT::Shdr &Table : Headers) {
+      if (!I.Module || Table.sh_type != ELF::SHT_RELA || Table.sh_info != Index)
+        continue;
+      Expected<MutableArrayRef<uint8_t>> Copy = relocated(Table, 0, Bytes);
+      if (!Copy)
+        return Copy.takeError();
+      Bytes = *Copy;
+    }
+    I.DebugSections.emplace_back(Name.str(), Bytes);
+  }
+  return Error::success();
+}
+
+void ImageLoader::makeFunctions() {
+  struct Candidate {
+    const Symbol *S;
+    unsigned Rank;
+  };
+  std::vector<Candidate> Found;
+  for (const Symbol &S : Symbols) {
+    if (!S.Section || S.Section >= Place.size() || Place[S.Section] < 0)
+      continue;
+    Image::Section &In = I.Sections[Place[S.Section]];
+    if (!In.Executable || S.Value < In.Start || S.Value >= In.End)
+      continue;
+    if (S.Name.starts_with("$")) {
+      if (S.Name.starts_with("$x") || S.Name.starts_with("$d"))
+        In.Marks.emplace_back(S.Value, S.Name[1] == 'x');
+      continue;
+    }
+    bool IsFunction = S.Type == ELF::STT_FUNC || S.Type == ELF::STT_GNU_IFUNC;
+    // Assembly code may have a size without a type. A bare label is no boundary.
+    if (!IsFunction && (S.Type != ELF::STT_NOTYPE || !S.Size))
+      continue;
+    unsigned Rank = (IsFunction ? 0 : 4) + (S.Binding == ELF::STB_GLOBAL ? 0 : S.Binding == ELF::STB_WEAK ? 1 : 2);
+    Found.push_back({&S, Rank});
+  }
+  for (Image::Section &S : I.Sections)
+    llvm::sort(S.Marks);
+  llvm::sort(Found, [](const Candidate &A, const Candidate &B) {
+    return std::tuple(A.S->Value, A.Rank, A.S->Name) < std::tuple(B.S->Value, B.Rank, B.S->Name);
+  });
+  for (const Candidate &C : Found) {
+    if (!I.Functions.empty() && I.Functions.back().Start == C.S->Value) {
+      Function &Same = I.Functions.back();
+      Same.Aliases.push_back(C.S->Name.str());
+      Same.End = std::max(Same.End, Same.Start + C.S->Size);
+      continue;
+    }
+    Function F;
+    F.Start = C.S->Value;
+    F.End = F.Start + C.S->Size;
+    F.Name = C.S->Name.str();
+    // Objects of assembly code have no file of their own in the table, and
+    // would get the one before them.
+    if (C.S->Type == ELF::STT_FUNC)
+      F.File = C.S->File.str();
+    F.Section = Place[C.S->Section];
+    I.Functions.push_back(std::move(F));
+  }
+  for (size_t N = 0; N < I.Functions.size(); ++N) {
+    Function &F = I.Functions[N];
+    uint64_t Limit = I.Sections[F.Section].End;
+    if (N + 1 < I.Functions.size() && I.Functions[N + 1].Start < Limit)
+      Limit = I.Functions[N + 1].Start;
+    // Without a size, as old assembly code has it: up to the next one.
+    if (F.End <= F.Start || F.End > Limit)
+      F.End = Limit;
+  }
+}
+
+SmallVector<std::pair<uint64_t, uint64_t>> ImageLoader::table(StringRef Begin, StringRef End, StringRef Section) const {
+  SmallVector<std::pair<uint64_t, uint64_t>> Found;
+  if (!I.Module) {
+    std::optional<uint64_t> First, Last;
+    for (const Symbol &S : Symbols) {
+      if (S.Section == ELF::SHN_UNDEF)
+        continue;
+      if (S.Name == Begin)
+        First = S.Value;
+      else if (S.Name == End)
+        Last = S.Value;
+    }
+    if (First && Last && *First <= *Last) {
+      Found.emplace_back(*First, *Last);
+      return Found;
+    }
+  }
+  for (const Image::Section &S : I.Sections)
+    if (S.Name == Section)
+      Found.emplace_back(S.Start, S.End);
+  return Found;
+}
+
+Error ImageLoader::readTables() {
+  auto entries = [&](StringRef Begin, StringRef End, StringRef Section, unsigned Size,
+                     function_ref<void(uint64_t)> Entry) -> Error {
+    for (auto [First, Last] : table(Begin, End, Section)) {
+      if ((Last - First) % Size || (First != Last && (!I.data(First, 1) || !I.data(Last - 1, 1))))
+        return bad("is damaged: the size of " + Section + " is not a multiple of " + Twine(Size));
+      for (uint64_t At = First; At != Last; At += Size)
+        Entry(At);
+    }
+    return Error::success();
+  };
+  auto add = [](DenseMap<uint64_t, Image::Targets> &Map, uint64_t From, uint64_t To) {
+    if (isKey(From))
+      Map[From].push_back(To);
+  };
+  if (Error E = entries("__alt_instructions", "__alt_instructions_end", ".altinstructions", AlternativeSize,
+                        [&](uint64_t At) {
+                          Alternative A;
+                          A.Start = relative(At);
+                          A.Length = *I.data(At + 10, 1);
+                          A.Replaced = *I.data(At + 11, 1);
+                          if (!(*I.data(At + 8, 2) & AlternativeCallback) && A.Replaced)
+                            A.Replacement = relative(At + 4);
+                          if (!isKey(A.Start) || A.Length % 4 || A.Replaced % 4)
+                            return;
+                          for (uint64_t P = A.Start; P != A.Start + A.Length; P += 4)
+                            I.Alternatives[P].push_back(A);
+                          if (!A.Replacement || !isKey(A.Replacement))
+                            return;
+                          I.After[A.Replacement + A.Replaced].push_back(A.Start + A.Length);
+                          for (unsigned Offset = 0; Offset < A.Replaced; Offset += 4)
+                            I.Homes[A.Replacement + Offset].push_back(A.Start + Offset);
+                        }))
+    return E;
+  if (Error E = entries("__start___jump_table", "__stop___jump_table", "__jump_table", BranchSize,
+                        [&](uint64_t At) { add(I.Branches, relative(At), relative(At + 4)); }))
+    return E;
+  if (Error E = entries("__start___ex_table", "__stop___ex_table", "__ex_table", FixupSize,
+                        [&](uint64_t At) { add(I.Fixups, relative(At), relative(At + 4)); }))
+    return E;
+  readBugs();
+  return Error::success();
+}
+
+bool ImageLoader::isBugEntry(uint64_t At) const {
+  std::optional<uint32_t> Word = I.code(relative(At));
+  return Word && (*Word & 0xffe0001f) == 0xd4200000;
+}
+
+void ImageLoader::readBugs() {
+  // With CONFIG_DEBUG_BUGVERBOSE an entry has the source file and line as
+  // well, and some more with other options: try what makes sense.
+  struct Layout {
+    unsigned Size, Flags;
+  };
+  for (auto [First, Last] : table("__start___bug_table", "__stop___bug_table", "__bug_table")) {
+    for (Layout L : {Layout{12, 10}, Layout{16, 14}, Layout{8, 4}, Layout{16, 12}}) {
+      uint64_t Size = Last - First;
+      if (!Size || Size % L.Size)
+        continue;
+      unsigned Checked = std::min<uint64_t>(Size / L.Size, 16);
+      bool Fits = true;
+      for (unsigned N = 0; N < Checked && Fits; ++N)
+        Fits = isBugEntry(First + N * L.Size);
+      if (!Fits)
+        continue;
+      for (uint64_t At = First; At != Last; At += L.Size)
+        if (std::optional<uint64_t> Flags = I.data(At + L.Flags, 2); Flags && !(*Flags & BugWarning) && isKey(relative(At)))
+          I.Bugs[relative(At)] = true;
+      break;
+    }
+  }
+}
+
+Error ImageLoader::run() {
+  if (Error E = readSections())
+    return E;
+  if (Error E = readSymbols())
+    return E;
+  if (I.Module)
+    if (Error E = relocate())
+      return E;
+  if (Error E = readDebug())
+    return E;
+  makeFunctions();
+  if (I.Functions.empty())
+    return bad("has no symbols of functions: give the vmlinux or .ko that the build made, before it was stripped");
+  return readTables();
+}
+
+Expected<Image> Image::load(std::unique_ptr<MemoryBuffer> Buffer) {
+  Image I;
+  I.Path = Buffer->getBufferIdentifier().str();
+  auto bad = [&](const Twine &Why) {
+    return createStringError(inconvertibleErrorCode(), "'" + I.Path + "' " + Why);
+  };
+  StringRef Bytes = Buffer->getBuffer();
+  if (!Bytes.starts_with("\x7f"
+                         "ELF"))
+    return bad("is not an ELF file: give vmlinux or a .ko, not a boot image");
+  if (Bytes.size() < sizeof(ELFT::Ehdr))
+    return bad("is damaged: it ends within its header");
+  if (Bytes[ELF::EI_CLASS] != ELF::ELFCLASS64 || Bytes[ELF::EI_DATA] != ELF::ELFDATA2LSB)
+    return bad("is not a 64-bit little-endian ELF file: give a kernel for arm64");
+  uint16_t Machine = support::endian::read16le(Bytes.data() + offsetof(ELF::Elf64_Ehdr, e_machine));
+  uint16_t Type = support::endian::read16le(Bytes.data() + offsetof(ELF::Elf64_Ehdr, e_type));
+  if (Machine != ELF::EM_AARCH64)
+    return bad("is for another architecture (ELF machine " + Twine(Machine) + "): give a kernel for arm64");
+  if (Type != ELF::ET_EXEC && Type != ELF::ET_DYN && Type != ELF::ET_REL)
+    return bad("is no kernel and no module (ELF type " + Twine(Type) + "): give vmlinux or a .ko");
+  Expected<object::ELFFile<ELFT>> File = object::ELFFile<ELFT>::create(Bytes);
+  if (!File)
+    return bad("is damaged: " + toString(File.takeError()));
+  I.Module = Type == ELF::ET_REL;
+  I.Buffer = std::move(Buffer);
+  if (Error E = ImageLoader(I, *File).run())
+    return E;
+  return I;
+}
+
+const Image::Section *Image::sectionAt(uint64_t Address) const {
+  auto It = llvm::upper_bound(Sections, Address, [](uint64_t A, const Section &S) { return A < S.Start; });
+  if (It == Sections.begin())
+    return nullptr;
+  --It;
+  return Address < It->End ? &*It : nullptr;
+}
+
+bool Image::isCode(const Section &S, uint64_t Address) {
+  auto It = llvm::upper_bound(S.Marks, Address,
+                              [](uint64_t A, const std::pair<uint64_t, bool> &M) { return A < M.first; });
+  return It == S.Marks.begin() || std::prev(It)->second;
+}
+
+std::optional<uint32_t> Image::code(uint64_t Address) const {
+  const Section *S = sectionAt(Address);
+  if (!S || !S->Executable || Address % 4 || S->End - Address < 4 || !isCode(*S, Address))
+    return std::nullopt;
+  return support::endian::read32le(S->Bytes.data() + (Address - S->Start));
+}
+
+std::optional<uint64_t> Image::data(uint64_t Address, unsigned Size) const {
+  const Section *S = sectionAt(Address);
+  if (!S || S->End - Address < Size)
+    return std::nullopt;
+  return read(S->Bytes.data() + (Address - S->Start), Size);
+}
+
+std::vector<uint64_t> Image::find(uint32_t Match, uint32_t Mask) const {
+  std::vector<uint64_t> Found;
+  for (const Section &S : Sections) {
+    if (!S.Executable)
+      continue;
+    const uint8_t *Bytes = S.Bytes.data();
+    for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4)
+      if ((support::endian::read32le(Bytes + Offset) & Mask) == Match && isCode(S, S.Start + Offset))
+        Found.push_back(S.Start + Offset);
+  }
+  return Found;
+}
+
+const Function *Image::functionAt(uint64_t Address) const {
+  auto It = llvm::upper_bound(Functions, Address, [](uint64_t A, const Function &F) { return A < F.Start; });
+  if (It == Functions.begin())
+    return nullptr;
+  --It;
+  return Address < It->End ? &*It : nullptr;
+}
+
+const Function *Image::functionFrom(uint64_t Address) const {
+  const Function *F = functionAt(Address);
+  return F && F->Start == Address ? F : nullptr;
+}
+
+std::string Image::nameOf(uint64_t Address) const {
+  if (auto It = isKey(Address) ? External.find(Address) : External.end(); It != External.end())
+    return It->second;
+  if (const Function *F = functionAt(Address))
+    return F->Start == Address ? F->Name : formatv("{0}+{1:x}", F->Name, Address - F->Start).str();
+  if (const Section *S = sectionAt(Address))
+    return formatv("{0}+{1:x}", S->Name, Address - S->Start).str();
+  return formatv("{0:x}", Address).str();
+}
+
+ArrayRef<Alternative> Image::alternativesAt(uint64_t Address) const { return lookup(Alternatives, Address); }
+ArrayRef<uint64_t> Image::afterReplacement(uint64_t Address) const { return lookup(After, Address); }
+ArrayRef<uint64_t> Image::homes(uint64_t Address) const { return lookup(Homes, Address); }
+ArrayRef<uint64_t> Image::staticBranches(uint64_t Address) const { return lookup(Branches, Address); }
+ArrayRef<uint64_t> Image::fixups(uint64_t Address) const { return lookup(Fixups, Address); }
+
+std::optional<std::pair<std::string, unsigned>> Image::line(uint64_t Address) const {
+  if (DebugSections.empty())
+    return std::nullopt;
+  if (!Dwarf) {
+    Dwarf = std::make_unique<Debug>();
+    for (const auto &[Name, Bytes] : DebugSections)
+      Dwarf->Sections[Name] = MemoryBuffer::getMemBuffer(
+          StringRef(reinterpret_cast<const char *>(Bytes.data()), Bytes.size()), Name, /*RequiresNullTerminator=*/false);
+    auto ignore = [](Error E) { consumeError(std::move(E)); };
+    Dwarf->Context = DWARFContext::create(Dwarf->Sections, /*AddrSize=*/8, /*isLittleEndian=*/true, ignore, ignore);
+  }
+  object::SectionedAddress Where{Address, object::SectionedAddress::UndefSection};
+  DILineInfoSpecifier Specifier(DILineInfoSpecifier::FileLineInfoKind::RelativeFilePath,
+                                DILineInfoSpecifier::FunctionNameKind::None);
+  const auto Found = Dwarf->Context->getLineInfoForAddress(Where, Specifier);
+  const DILineInfo *Info = lineInfo(Found);
+  if (!Info || !Info->Line || Info->FileName == DILineInfo::BadString)
+    return std::nullopt;
+  return std::pair(Info->FileName, Info->Line);
+}
+
+bool Image::patch(uint64_t Address, uint32_t Word) {
+  if (!code(Address))
+    return false;
+  for (Section &S : Sections) {
+    if (Address < S.Start || Address >= S.End)
+      continue;
+    if (!S.Writable) {
+      Copies.push_back(std::make_unique<uint8_t[]>(S.Bytes.size()));
+      S.Writable = Copies.back().get();
+      llvm::copy(S.Bytes, S.Writable);
+      S.Bytes = ArrayRef<uint8_t>(S.Writable, S.Bytes.size());
+    }
+    support::endian::write32le(S.Writable + (Address - S.Start), Word);
+    return true;
+  }
+  return false;
+}
+
+} // namespace kpkeys::audit
