@@ -74,9 +74,11 @@ mutants-kernel: ## each guard and keying call left out in turn: do the tests not
 	@$(KPKEYS) mutants
 
 ##@ Source checks
-.PHONY: lint bench-lint
+.PHONY: lint audit bench-lint
 lint: ## kpkeys-lint on the patched kernel; findings in out/lint/
 	@$(KPKEYS) lint
+audit: ## kpkeys-audit on the same kernel once built: each write of POR_EL1, its value, its end
+	@$(KPKEYS) audit
 bench-lint: ## what kpkeys-lint costs, as ratios to clang -w -fsyntax-only
 	@$(KPKEYS) bench-lint
 

@@ -30,6 +30,10 @@ def _lint(args: argparse.Namespace) -> int:
     return cxxtools.lint(args.argument, args.guest)
 
 
+def _audit(args: argparse.Namespace) -> int:
+    return cxxtools.audit(args.argument, args.guest)
+
+
 def _bench_lint(args: argparse.Namespace) -> int:
     return cxxtools.bench(args.units)
 
@@ -156,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--guest", default="", help="guest of kunit/guests.ini whose kernel is linted (default: GUEST=, or el1)")
     source.add_argument("argument", nargs="*", help="units (default: all), and after '--' options of kpkeys-lint")
     source.set_defaults(run=_lint)
+
+    binary = verbs.add_parser("audit", help="run kpkeys-audit on the patched kernel; reports are left in out/audit")
+    binary.add_argument("--guest", default="", help="guest of kunit/guests.ini whose kernel is audited (default: GUEST=, or el1)")
+    binary.add_argument("argument", nargs="*", help="modules, and after '--' options of kpkeys-audit")
+    binary.set_defaults(run=_audit)
 
     price = verbs.add_parser("bench-lint", help="what kpkeys-lint costs, as ratios, against the bars")
     price.add_argument("--units", type=int, default=40, help="units that are measured, spread over the kernel (default: 40; 0 for all)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The C++ tools: build them, test them, run kpkeys-lint on the patched kernel."""
+"""The C++ tools: build them, test them, run them on the patched kernel."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .ui import Failure
 
 SOURCES = settings.PROJECT / "tools"
 EXEMPTIONS = SOURCES / "lint" / "exemptions.txt"
+AUDIT = SOURCES / "audit"
 BENCH = SOURCES / "bench" / "lint.py"
 # The configuration that is linted unless GUEST= names another guest.
 GUEST = "el1"
@@ -164,6 +165,37 @@ def lint(arguments: Sequence[str] = (), guest: str = "") -> int:
             summary = json.loads(reports[0].read_text())["summary"]
             print(f"\n{summary['analysed']} units, {summary['findings']} findings: {reports[0]} and {reports[1].name}")
         return status
+
+
+def audit(arguments: Sequence[str] = (), guest: str = "") -> int:
+    """Run kpkeys-audit on the patched kernel; its exit status, which has the meanings of ours.
+
+    The writes of the kernel of el1 as the tool root's clang builds it are pinned.
+    """
+    with settings.lock(settings.out(), "the output directory"):
+        program = build("kpkeys-audit") / "bin" / "kpkeys-audit"
+        chosen = guests.guest(guest or settings.text("GUEST") or GUEST)
+        what = verify.subject()
+        where = kernel.build_directory(chosen.kernel)
+        kernel.build(what.tree, where, guests.kernel(chosen.kernel))
+        report = settings.out() / "audit" / "audit.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        # Let no reader take that of an earlier run for that of this one.
+        report.unlink(missing_ok=True)
+        options: list[str | Path] = [f"--json={report}"]
+        if _is_pinned(chosen):
+            options += ["--places", AUDIT / "places.txt", "--unused-places", "--expect", AUDIT / "expect-el1-4k.txt"]
+        status = toolroot.get().run([program, *options, *arguments, where / "vmlinux"], check=False).returncode
+        if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE):
+            raise Failure(f"kpkeys-audit ended with status {status}", "that is a defect of the tool; run it with V=1 and report what it says")
+        if report.exists():
+            print(f"each write: {report}")
+        return status
+
+
+def _is_pinned(guest: guests.Guest) -> bool:
+    """Whether the list of sites is about the kernel of @guest: inlining depends on compiler and configuration."""
+    return guest.kernel == "4k" and not toolroot.get().host and settings.llvm() == ["LLVM=-22"] and not settings.text("CONFIG")
 
 
 def bench(units: int) -> int:

@@ -134,7 +134,7 @@ def lock(directory: Path, what: str) -> Iterator[None]:
 
 
 # All that is ever made in the output directory and in the cache.
-OURS = re.compile(r"linux|log|qemu|verify|guests?|mutants|send|release|package(?:-build)?|results|selftests|userland|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|lint|tools|"
+OURS = re.compile(r"linux|log|qemu|verify|guests?|mutants|send|release|package(?:-build)?|results|selftests|userland|series-check|conformance|bench\S*|zero-cost|tests?|src|ccache|lint|tools|audit|"
                   r"\.lock|\.(?:old|new)-\S+|tmp-\S+|(?:toolroot|userland|linux|qemu)-\S+")
 
 

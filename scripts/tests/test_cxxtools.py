@@ -77,5 +77,31 @@ class Settings(unittest.TestCase):
             self.assertEqual(list(directory.iterdir()), [])
 
 
+class Audit(unittest.TestCase):
+    def setUp(self):
+        self.kernel = mock.Mock(kernel="4k")
+
+    def pinned(self, host: bool = False, **environment: str) -> bool:
+        with mock.patch.object(cxxtools.toolroot, "get", return_value=mock.Mock(host=host)), \
+                mock.patch.dict(os.environ, environment), mock.patch.dict(os.environ):
+            for name in ("LLVM", "CONFIG"):
+                if name not in environment:
+                    os.environ.pop(name, None)
+            return cxxtools._is_pinned(self.kernel)
+
+    def test_sites_are_pinned_for_one_compiler_and_configuration(self):
+        self.assertTrue(self.pinned())
+        self.assertFalse(self.pinned(LLVM=""))
+        self.assertFalse(self.pinned(LLVM="-21"))
+        self.assertFalse(self.pinned(CONFIG="more.config"))
+        self.assertFalse(self.pinned(host=True))
+        self.kernel = mock.Mock(kernel="16k")
+        self.assertFalse(self.pinned())
+
+    def test_lists_are_there(self):
+        for name in ("places.txt", "places-debug.txt", "expect-el1-4k.txt"):
+            self.assertTrue((cxxtools.AUDIT / name).is_file(), name)
+
+
 if __name__ == "__main__":
     unittest.main()
