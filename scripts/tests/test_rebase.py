@@ -152,8 +152,9 @@ class Rebase(Case):
 
     def test_cover_letter_of_another_base_is_refused(self):
         self.ok("rebase", BASE="v7.1.9")
-        git(self.tree, "rebase", "-q", "-i", "HEAD~4", GIT_SEQUENCE_EDITOR="sed -i 1s/pick/reword/", GIT_EDITOR="sed -i s/Four/Five/",
-            GIT_COMMITTER_EMAIL="dev@example.org")
+        # Some versions of git refuse to reword a commit without changes.
+        reword = "exec git show -s --format=%B | sed s/Four/Five/ | git commit -q --amend --allow-empty -F -"
+        git(self.tree, "rebase", "-q", "-i", "HEAD~4", GIT_SEQUENCE_EDITOR=f"sed -i '1a {reword}'", GIT_COMMITTER_EMAIL="dev@example.org")
         self.refused("save", says="the cover letter on v7.1.9 is not the stored one")
         self.unchanged()
 
