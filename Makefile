@@ -51,13 +51,15 @@ tarball: ## a release in out/release: mbox, quilt series, diff, checksums, SBOM
 	@$(KPKEYS) tarball
 
 ##@ Test
-.PHONY: test test-scripts test-tools test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
+.PHONY: test test-scripts test-tools test-checks test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
 	@$(KPKEYS) test scripts
 test-tools: ## kpkeys-lint and kpkeys-audit: unit tests, corpus, bad input (SANITIZE=1: with ASan and UBSan)
 	@$(KPKEYS) test tools
+test-checks: ## 'make lint' and 'make audit': no findings
+	@$(KPKEYS) test checks
 test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
 test-selftests: ## the kernel's selftests for user pkeys, and save/restore of a running guest

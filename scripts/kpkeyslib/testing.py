@@ -111,6 +111,16 @@ def _tools() -> Outcome:
     return Outcome(results.passed, failed, [f"tools: {s}" for s in results.skips], [f"tools: {f}" for f in results.failures], len(results.skips))
 
 
+def _checks() -> Outcome:
+    """kpkeys-lint and kpkeys-audit on the patched kernel: no findings, and no write of POR_EL1 that is not known."""
+    total = Outcome()
+    for name, check in (("lint", cxxtools.lint), ("audit", cxxtools.audit)):
+        status = check()
+        total += Outcome(status == ui.PASS, status != ui.PASS,
+                         failures=[f"checks: 'make {name}' ends with status {status}; its report is in {settings.out() / name}"] if status else [])
+    return total
+
+
 def _guests() -> Outcome:
     """KUnit in each guest, and guests that go wrong on purpose."""
     results = verify.results([])
@@ -237,8 +247,8 @@ def _mutants() -> Outcome:
     return Outcome(report.passed, report.failed, skips, [f"mutants: {p}" for p in report.problems], left)
 
 
-GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "tools": _tools, "qemu": _qemu, "zero-cost": _zero_cost, "guests": _guests,
-                                            "selftests": _selftests, "mutants": _mutants, "userland": _userland}
+GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "tools": _tools, "qemu": _qemu, "zero-cost": _zero_cost, "checks": _checks,
+                                            "guests": _guests, "selftests": _selftests, "mutants": _mutants, "userland": _userland}
 # Run when named only. The list of survivors has not been settled by a complete run yet.
 NAMED_ONLY = ("mutants",)
 
