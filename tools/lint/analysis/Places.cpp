@@ -231,7 +231,7 @@ Origin Places::pointer(const Expr *E) {
   } else if (const auto *D = dyn_cast<DeclRefExpr>(E);
              D && isa<VarDecl>(D->getDecl())) {
     // Not behind a conversion: an lvalue where a pointer is asked for.
-    O = variable(cast<VarDecl>(D->getDecl()));
+    O = variable(llvm::cast<VarDecl>(D->getDecl()));
   } else if (!isa<IntegerLiteral, CharacterLiteral, StringLiteral,
                   FloatingLiteral, UnaryExprOrTypeTraitExpr, OffsetOfExpr,
                   DeclRefExpr, AddrLabelExpr, ImplicitValueInitExpr>(E)) {
