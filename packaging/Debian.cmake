@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The tools as a Debian package: 'cpack' in a build directory of tools/. To be included at the end
-# of tools/CMakeLists.txt, whose install() rules decide what is in it.
+# The tools as a Debian package: 'cpack' in a build directory of tools/, whose install() rules
+# decide what is in it.
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME kpkeys-tools)
@@ -16,6 +16,8 @@ find_program(KPKEYS_FILE file)
 if(KPKEYS_FILE)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 endif()
+# Two of the programs are scripts.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS python3)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)

@@ -38,6 +38,15 @@ def _sanitize() -> bool:
     return choice == "1"
 
 
+def cmake_options(tools: toolroot.ToolRoot) -> list[str]:
+    """How CMake configures any build with @tools."""
+    options = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]
+    if not tools.host:
+        # The compiler that the libraries are of. It is found anew if the cache of CMake is.
+        options += ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", f"-DLLVM_DIR={Path(toolroot.LLVM_BIN).parent}/lib/cmake/llvm"]
+    return options
+
+
 def build(*targets: str) -> Path:
     """Build the C++ tools, or just @targets of theirs; returns the build directory. Incremental."""
     tools = toolroot.get()
@@ -46,11 +55,7 @@ def build(*targets: str) -> Path:
     with ui.step(f"tools: building {' '.join(targets) or 'kpkeys-lint and kpkeys-audit'}") as line:
         settings.need_space(settings.out(), 1, "a build of the tools")
         directory.mkdir(parents=True, exist_ok=True)
-        options = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_COLOR_DIAGNOSTICS=OFF",
-                   f"-DKPKEYS_SANITIZE={'ON' if _sanitize() else 'OFF'}"]
-        if not tools.host:
-            # The compiler that the libraries are of. It is found anew if the cache of CMake is.
-            options += ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", f"-DLLVM_DIR={Path(toolroot.LLVM_BIN).parent}/lib/cmake/llvm"]
+        options = [*cmake_options(tools), "-DCMAKE_COLOR_DIAGNOSTICS=OFF", f"-DKPKEYS_SANITIZE={'ON' if _sanitize() else 'OFF'}"]
         _forget_another_project(directory)
         failed = Failure("the C++ tools cannot be configured", f"the whole log is {log}", ui.BUILD_FAILED)
         tools.run(["cmake", "-S", SOURCES, "-B", directory, *options], log=log, failure=failed)
@@ -114,30 +119,34 @@ def judge(junit: str) -> TestResults:
 
 @dataclass(frozen=True)
 class Target:
-    """A built kernel, and where its compilation database is."""
+    """A built kernel, the one of @guest."""
 
+    guest: guests.Guest
     tree: Path
     build: Path
-    database: Path
 
 
 def target(name: str) -> Target:
-    """Build the kernel of the guest @name, and its compilation database."""
+    """Build the kernel of the guest @name."""
     guest = guests.guest(name or settings.text("GUEST") or GUEST)
     what = verify.subject()
     where = kernel.build_directory(guest.kernel)
     kernel.build(what.tree, where, guests.kernel(guest.kernel))
+    return Target(guest, what.tree, where)
+
+
+def database(what: Target) -> Path:
+    """The compilation database of @what, made anew."""
     directory = settings.out() / "lint"
     directory.mkdir(parents=True, exist_ok=True)
-    database = directory / "compile_commands.json"
+    path = directory / "compile_commands.json"
     # Not in the build directory: kbuild would find it changed.
     program = what.tree / "scripts" / "clang-tools" / "gen_compile_commands.py"
-    tools = toolroot.get()
     new = directory / ".new-compile_commands.json"
-    tools.run(["python3", program, "-d", where, "-o", new], cwd=where, log=settings.out() / "log" / "lint-database.log",
-              failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(what.tree))
-    new.rename(database)
-    return Target(what.tree, where, database)
+    toolroot.get().run(["python3", program, "-d", what.build, "-o", new], cwd=what.build, log=settings.out() / "log" / "lint-database.log",
+                       failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(what.tree))
+    new.rename(path)
+    return path
 
 
 def _binds(tree: Path) -> dict:
@@ -150,15 +159,15 @@ def lint(arguments: Sequence[str] = (), guest: str = "") -> int:
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
         what = target(guest)
-        directory = what.database.parent
+        commands = database(what)
+        directory = commands.parent
         reports = [directory / "findings.json", directory / "findings.sarif"]
         for report in reports:
             # Let no reader take those of an earlier run for those of this one.
             report.unlink(missing_ok=True)
-        options = [f"--cache-dir={directory / 'cache'}", f"-j{settings.jobs()}", f"--json={reports[0]}", f"--sarif={reports[1]}"]
-        if EXEMPTIONS.exists():
-            options.append(f"--exemptions={EXEMPTIONS}")
-        status = toolroot.get().run([program, "-p", what.database, *options, *arguments], check=False, **_binds(what.tree)).returncode
+        options = [f"--cache-dir={directory / 'cache'}", f"-j{settings.jobs()}", f"--json={reports[0]}", f"--sarif={reports[1]}",
+                   f"--exemptions={EXEMPTIONS}"]
+        status = toolroot.get().run([program, "-p", commands, *options, *arguments], check=False, **_binds(what.tree)).returncode
         if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE, ui.BUILD_FAILED):
             raise Failure(f"kpkeys-lint ended with status {status}", "that is a defect of the tool; run it with V=1 and report what it says")
         if reports[0].exists():
@@ -174,18 +183,15 @@ def audit(arguments: Sequence[str] = (), guest: str = "") -> int:
     """
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-audit") / "bin" / "kpkeys-audit"
-        chosen = guests.guest(guest or settings.text("GUEST") or GUEST)
-        what = verify.subject()
-        where = kernel.build_directory(chosen.kernel)
-        kernel.build(what.tree, where, guests.kernel(chosen.kernel))
+        what = target(guest)
         report = settings.out() / "audit" / "audit.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         # Let no reader take that of an earlier run for that of this one.
         report.unlink(missing_ok=True)
         options: list[str | Path] = [f"--json={report}"]
-        if _is_pinned(chosen):
+        if _is_pinned(what.guest):
             options += ["--places", AUDIT / "places.txt", "--unused-places", "--expect", AUDIT / "expect-el1-4k.txt"]
-        status = toolroot.get().run([program, *options, *arguments, where / "vmlinux"], check=False).returncode
+        status = toolroot.get().run([program, *options, *arguments, what.build / "vmlinux"], check=False).returncode
         if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE):
             raise Failure(f"kpkeys-audit ended with status {status}", "that is a defect of the tool; run it with V=1 and report what it says")
         if report.exists():
@@ -203,8 +209,9 @@ def bench(units: int) -> int:
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
         what = target("")
+        commands = database(what)
         scratch = settings.out() / "lint" / "bench"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        return toolroot.get().run(["python3", BENCH, f"--units={units}", f"--scratch={scratch}", f"--jobs={settings.jobs()}", program, what.database],
+        return toolroot.get().run(["python3", BENCH, f"--units={units}", f"--scratch={scratch}", f"--jobs={settings.jobs()}", program, commands],
                                   check=False, **_binds(what.tree)).returncode

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from . import proc, settings, toolroot, ui
+from . import cxxtools, proc, settings, toolroot, ui
 from .ui import Failure
 
 SOURCE = "tools"
@@ -30,7 +30,7 @@ def _build(tools: toolroot.ToolRoot, source: Path, build: Path) -> Path:
         tools.run(argv, cwd=build, log=log, append=True, failure=failure)
 
     with ui.step("tools: building the package") as line:
-        run("configured", "cmake", "-G", "Ninja", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release")
+        run("configured", "cmake", "-S", source, "-B", build, *cxxtools.cmake_options(tools), "-DBUILD_TESTING=OFF")
         run("built", "ninja", f"-j{settings.jobs()}")
         run("installed", "cmake", "--install", build, "--prefix", build / "staged")
         run("packed", "cpack", "-G", "DEB", "-B", build / "package", "-D", "CPACK_DEBIAN_PACKAGE_SHLIBDEPS=OFF",
@@ -43,19 +43,21 @@ def _build(tools: toolroot.ToolRoot, source: Path, build: Path) -> Path:
 
 
 def _depends(tools: toolroot.ToolRoot, build: Path) -> str:
-    """The packages that the programs in @build/staged need, as dpkg-shlibdeps has it.
+    """The packages that what is in @build/staged needs: of scripts the interpreter, of programs what dpkg-shlibdeps says.
 
     cpack can ask it by itself, but takes another program to find out what to ask about.
     """
-    programs = [p for p in sorted((build / "staged" / "bin").glob("*")) if p.read_bytes()[:4] == b"\x7fELF"]
+    installed = sorted((build / "staged" / "bin").glob("*"))
+    scripts = ["python3"] if any(p.read_bytes().startswith(b"#!/usr/bin/env python3\n") for p in installed) else []
+    programs = [p for p in installed if p.read_bytes()[:4] == b"\x7fELF"]
     if not programs:
-        return ""
+        return ", ".join(scripts)
     work = build / "shlibs"
     (work / "debian").mkdir(parents=True)
     (work / "debian" / "control").write_text("Source: kpkeys-tools\n\nPackage: kpkeys-tools\nArchitecture: any\n")
     failure = Failure("dpkg-shlibdeps does not know what the tools link to", "link to libraries of Debian's packages", ui.BUILD_FAILED)
     said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in programs)], cwd=work, capture=True, failure=failure).stdout
-    return said.strip().partition("=")[2]
+    return ", ".join([said.strip().partition("=")[2], *scripts])
 
 
 def _programs(tools: toolroot.ToolRoot, package: Path) -> list[str]:
@@ -79,10 +81,9 @@ def _try(tools: toolroot.ToolRoot, package: Path, programs: list[str]) -> None:
     try:
         with ui.step(f"{package.name}: installing into a clean Debian {toolroot.SUITE}"):
             # LLVM is in backports, as for the tool root.
-            hook = (f'f="$1/etc/apt/sources.list"; uri=$(sed -n "s/^deb \\(\\[.*\\] \\)\\?\\([^ ]*\\) {toolroot.SUITE} .*/\\2/p" "$f" | head -n 1); '
-                    f'[ -n "$uri" ] || exit 1; echo "deb $uri {toolroot.SUITE}-backports main" >> "$f"')
-            toolroot.bootstrap(root, sorted(set(names)), ["--variant=apt", f"--setup-hook={hook}", f"--customize-hook=copy-in {package} /tmp",
-                                                          f"--customize-hook=chroot \"$1\" dpkg -i /tmp/{package.name}"], log, "a clean Debian")
+            options = ["--variant=apt", toolroot.more_suites(f"deb $uri {toolroot.SUITE}-backports main"),
+                       f"--customize-hook=copy-in {package} /tmp", f"--customize-hook=chroot \"$1\" dpkg -i /tmp/{package.name}"]
+            toolroot.bootstrap(root, sorted(set(names)), options, log, "a clean Debian")
             status = (root / "var/lib/dpkg/status").read_text()
             if not re.search(rf"^Package: kpkeys-tools\nStatus: {INSTALLED}$", status, re.M):
                 raise Failure(f"{package.name} is not installed", f"the whole log is {log}", ui.TEST_FAILED)

@@ -142,6 +142,12 @@ def bootstrap(root: Path, include: Sequence[str], options: Sequence[str], log: P
              log=log, append=True, failure=Failure(f"{what} could not be unpacked"))
 
 
+def more_suites(*lines: str) -> str:
+    """An option for bootstrap() that adds @lines to apt's sources; $uri in them is whatever mirror mmdebstrap was given."""
+    return (f'--setup-hook=f="$1/etc/apt/sources.list"; uri=$(sed -n "s/^deb \\(\\[.*\\] \\)\\?\\([^ ]*\\) {SUITE} .*/\\2/p" "$f" | head -n 1); '
+            '[ -n "$uri" ] || exit 1; ' + "; ".join(f'echo "{line}" >> "$f"' for line in lines))
+
+
 def size_of(directory: Path) -> int:
     """Megabytes on disk."""
     return int(proc.output(["du", "-sm", directory]).split()[0])
@@ -179,17 +185,14 @@ class ToolRoot:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         log = settings.out() / "log" / "toolroot.log"
-        # Backports hold the compiler and the base kernel, sid QEMU's source. Their lines are
-        # made from the one mmdebstrap wrote, whatever mirror that names. The source index of
+        # Backports hold the compiler and the base kernel, sid QEMU's source. The source index of
         # sid may be old on a frozen mirror; its signature is checked all the same.
-        lists = (f'f="$1/etc/apt/sources.list"; uri=$(sed -n "s/^deb \\(\\[.*\\] \\)\\?\\([^ ]*\\) {SUITE} .*/\\2/p" "$f" | head -n 1); '
-                 f'[ -n "$uri" ] || exit 1; echo "deb $uri {SUITE}-backports main" >> "$f"; '
-                 f'echo "deb-src [check-valid-until=no] $uri sid main" >> "$f"')
+        lists = more_suites(f"deb $uri {SUITE}-backports main", "deb-src [check-valid-until=no] $uri sid main")
         keep_out = [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info")]
         try:
             with ui.step(f"tool root: installing {len(packages())} packages of Debian {SUITE}") as line:
                 root = work / "root"
-                bootstrap(root, packages(), ["--variant=apt", *keep_out, f"--setup-hook={lists}"], log, "the tool root")
+                bootstrap(root, packages(), ["--variant=apt", *keep_out, lists], log, "the tool root")
                 for name in ("resolv.conf", "hosts"):
                     # Mount points: bubblewrap cannot make them in a read-only tree.
                     (root / "etc" / name).unlink(missing_ok=True)

@@ -38,7 +38,7 @@ class Package(unittest.TestCase):
         (self.project / "tools/toy.cpp").write_text('#include <cstdio>\nint main() { std::puts("toy"); }\n')
         self.cmake(CMAKE)
         for patch in (mock.patch.object(settings, "PROJECT", self.project), mock.patch.object(toolroot, "_tools", TOOLS),
-                      mock.patch.dict(os.environ, {"O": str(self.root / "out")})):
+                      mock.patch.dict(os.environ, {"O": str(self.root / "out"), "CACHE": str(settings.cache())})):
             patch.start()
             self.addCleanup(patch.stop)
 
