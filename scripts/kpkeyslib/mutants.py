@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -423,6 +424,16 @@ class Report:
         return sum(m.site.name not in bad for m in self.mutants)
 
 
+def _progress(where: str, total: int) -> Callable[[Mutant], None]:
+    """A function that prints what became of a mutant in @where, one of @total."""
+    count = itertools.count(1)
+
+    def show(mutant: Mutant) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {where}: {next(count)}/{total} {mutant.site.name}: {mutant.verdict}", flush=True)
+
+    return show
+
+
 def run(names: Iterable[str] = (), sample: int = 0) -> Report:
     """Boot the mutants that @names stand for, or @sample of them, and leave summary.json in out/mutants."""
     start = time.monotonic()
@@ -448,21 +459,12 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
             left = [m for m in mutants if m.built and not m.killed]
             if not left:
                 break
-            control = runner.control(name)
-            count = 0
-
-            def show(mutant: Mutant) -> None:
-                nonlocal count
-                count += 1
-                print(f"{time.strftime('%H:%M:%S')}  guest {name}: {count}/{len(left)} {mutant.site.name}: {mutant.verdict}", flush=True)
-
-            runner.boot_all(left, name, control, show)
+            runner.boot_all(left, name, runner.control(name), _progress(name, len(left)))
         left = [m for m in mutants if m.built and not m.killed]
         # Nobody expects another outcome of those that no test can notice.
         left = [m for m in left if sample == 0 or m.site.name not in reasons]
         if left:
-            name, count = USERLAND.name, 0
-            _in_userland(left, tree, image, machine, show)
+            _in_userland(left, tree, image, machine, _progress(USERLAND.name, len(left)))
         problems = verdict(mutants, sites, reasons)
         report = Report(mutants, sites, problems)
         summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,
