@@ -33,6 +33,7 @@ class Guest:
     poe: bool
     expect: str
     ci: bool = True
+    firmware: bool = False
 
 
 def _parse() -> configparser.ConfigParser:
@@ -75,7 +76,7 @@ def guests() -> dict[str, Guest]:
             found[name] = Guest(name, values.get("about", ""), values["kernel"], values.get("machine", "virt"),
                                 values.get("cpu", "max"), values.getint("smp", 4), values.get("args", ""),
                                 values.getboolean("poe", True), values.get("expect", "poe"),
-                                values.getboolean("ci", True))
+                                values.getboolean("ci", True), values.getboolean("firmware", False))
         except (KeyError, ValueError) as error:
             raise Failure(f"{KUNIT / 'guests.ini'}: [{section}]: {error}", "mend the entry; 'kernel' is needed") from None
     return found

@@ -15,10 +15,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import guests, kernel, proc, qemu, settings, ui
+from . import guests, kernel, proc, qemu, settings, toolroot, ui
 from .ui import Failure
 
 PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
+# From the root of the tools.
+FIRMWARE = "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 KTAP_START = re.compile(r"(?:\[[ .0-9]+\] ?)?(KTAP version 1|TAP version 13)$")
 # What the arm64 kernel prints for each CPU feature it found (cpufeature.c).
 POE_FOUND = re.compile(r"CPU features: detected: .*(?:Overlay|S1POE|POE)")
@@ -209,6 +211,16 @@ class Boot:
         return found
 
 
+def _firmware(guest: guests.Guest) -> str:
+    """QEMU's option that starts @guest by EFI firmware, if it is to be."""
+    if not guest.firmware:
+        return ""
+    path = toolroot.get().path / FIRMWARE
+    if not path.is_file():
+        raise Failure(f"{path}: no such file, and guest {guest.name} is started by it", "install Debian's package qemu-efi-aarch64")
+    return f" -bios {path}"
+
+
 def boot(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path, log: Path, limit: int) -> Boot:
     """Boot @build's kernel in @guest, for @limit seconds at most.
 
@@ -222,7 +234,7 @@ def boot(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, resul
     (build / ".kunitconfig").write_text("CONFIG_KUNIT=y\n")
     command = ["python3", tree / "tools/testing/kunit/kunit.py", "exec", "--arch=arm64", f"--build_dir={build}",
                f"--qemu_config={guests.KUNIT / 'arm64_poe.py'}", f"--timeout={limit}",
-               f"--qemu_args=-machine {guest.machine} -cpu {guest.cpu} -smp {guest.smp}",
+               f"--qemu_args=-machine {guest.machine} -cpu {guest.cpu} -smp {guest.smp}{_firmware(guest)}",
                *(f"--kernel_args={a}" for a in guest.args.split()), f"--json={report}", f"--junit={junit}"]
     start = time.monotonic()
     outside = [p for p in (tree, build) if settings.PROJECT not in p.parents and settings.out() not in p.parents]
