@@ -70,7 +70,7 @@ test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
 	@$(KPKEYS) zero-cost
-test-mutants: ## some of the mutants below, always the same (SAMPLE=8; not in CI yet)
+test-mutants: ## some of the mutants below, always the same (SAMPLE=8)
 	@$(KPKEYS) test mutants
 mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)
 	@$(KPKEYS) mutants

@@ -32,6 +32,8 @@ from .mutantsites import Site
 from .ui import Failure
 
 KERNEL = "mutants"
+# For a sample: quick to build, and without a user land.
+SMALL_KERNEL = "mutants-sample"
 # A mutant that survives in one is tried in the next. Those that guests.ini does not have:
 # a guest of guests.ini, and more of the command line.
 GUESTS = ("el1", "no-lpa2", "rodata-off", "kpti", "vhe", "el1-1cpu")
@@ -45,6 +47,8 @@ VARIANTS = {
 USERLAND = userland.Run("userland", "page tables protected", "enabled",
                         names=("kunit-hardened", "memory-hotplug", "processes", "mappings"))
 SURVIVORS = guests.KUNIT / "mutants" / "survivors.txt"
+# Mutants that only user land notices.
+LATE = guests.KUNIT / "mutants" / "userland.txt"
 SUITES = ("kpkeys", "kpkeys_hardened_pgtables")
 OOPS = re.compile(r"Unable to handle kernel |Internal error: Oops")
 HITS = re.compile(r"kpkeys_mutant (\d+): hits=(\d+)")
@@ -91,13 +95,12 @@ class Mutant:
                 "reason": self.reason, "seconds": round(self.seconds, 1)}
 
 
-def survivors(path: Path | None = None) -> dict[str, str]:
-    """The mutants that may survive, and why. Lines: 'name reason'; what is indented goes on with the line before."""
-    path = path or SURVIVORS
+def reasons_in(path: Path) -> dict[str, str]:
+    """The mutants that @path lists, each with a reason. Lines: 'name reason'; what is indented goes on with the line before."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
-        raise Failure(f"{path}: {error.strerror}", "it lists the mutants that may survive, each with a reason") from None
+        raise Failure(f"{path}: {error.strerror}", "it lists mutants, each with a reason; restore it with git checkout") from None
     found: dict[str, str] = {}
     name = ""
     for number, text in enumerate(lines, 1):
@@ -147,7 +150,7 @@ def guest_of(name: str) -> guests.Guest:
     """The guest @name of GUESTS."""
     base, more = VARIANTS.get(name, (name, ""))
     guest = guests.guest(base)
-    return dataclasses.replace(guest, name=name, kernel=KERNEL, args=f"{guest.args} {more}".strip())
+    return dataclasses.replace(guest, name=name, args=f"{guest.args} {more}".strip())
 
 
 def control_of(boot: kunit.Boot) -> Control:
@@ -206,11 +209,15 @@ def judge_userland(mutant: Mutant, report: selftests.Report, console: str, tests
         mutant.killed = mutant.failures[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "")
 
 
-def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str]) -> list[str]:
-    """What is wrong with the outcome: survivors without a reason, and reasons without a survivor. Notes the reasons in @mutants."""
+def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str], late: dict[str, str]) -> list[str]:
+    """What is wrong with the outcome: survivors without a reason, and reasons without a survivor; likewise
+    with @late, those that are killed in user land and not before. Notes the reasons in @mutants.
+    """
     known = {s.name for s in sites}
     problems = []
     for mutant in mutants:
+        if mutant.killed and (mutant.guest == USERLAND.name) != (mutant.site.name in late):
+            problems.append(f"{mutant.site.name}: killed in {mutant.guest}, and {LATE.name} says otherwise")
         reason = reasons.get(mutant.site.name, "")
         if not mutant.killed:
             mutant.reason = reason
@@ -218,7 +225,8 @@ def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str,
                 problems.append(f"{mutant.site.name}: survived, and {SURVIVORS.name} gives no reason")
         elif reason:
             problems.append(f"{mutant.site.name}: stale reason in {SURVIVORS.name}: it is killed by {mutant.killed}")
-    problems += [f"{name}: stale reason in {SURVIVORS.name}: there is no such mutant" for name in reasons if name not in known]
+    for path, names in ((SURVIVORS, reasons), (LATE, late)):
+        problems += [f"{name}: stale reason in {path.name}: there is no such mutant" for name in names if name not in known]
     return problems
 
 
@@ -293,7 +301,7 @@ def prepare(tree: Path) -> tuple[Path, list[Site]]:
         made_of = _directory() / "made-of"
         if not made_of.exists() or made_of.read_text() != str(tree):
             # Time stamps of two trees do not compare.
-            for old in (copy_, kernel.build_directory(KERNEL)):
+            for old in (copy_, kernel.build_directory(KERNEL), kernel.build_directory(SMALL_KERNEL)):
                 shutil.rmtree(old, ignore_errors=True)
             made_of.unlink(missing_ok=True)
         copy(tree, changed, copy_)
@@ -435,12 +443,15 @@ def _progress(where: str, total: int) -> Callable[[Mutant], None]:
 
 
 def run(names: Iterable[str] = (), sample: int = 0) -> Report:
-    """Boot the mutants that @names stand for, or @sample of them, and leave summary.json in out/mutants."""
+    """Boot the mutants that @names stand for, and leave summary.json in out/mutants.
+
+    If @sample is not 0, boot so many of those that are in a small kernel, and that are killed before user land.
+    """
     start = time.monotonic()
-    reasons = survivors()
+    reasons, late = reasons_in(SURVIVORS), reasons_in(LATE)
     for name in GUESTS:
         guest_of(name)
-    guests.kernel(KERNEL)
+    which = guests.kernel(SMALL_KERNEL if sample else KERNEL)
     settings.timeout(), settings.jobs(), qemu.users()
     with settings.lock(settings.out(), "the output directory"):
         _directory().mkdir(parents=True, exist_ok=True)
@@ -448,10 +459,13 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
         (_directory() / "summary.json").unlink(missing_ok=True)
         machine, what = verify.prepare()
         tree, sites = prepare(what.tree)
-        picked = chosen(sites, names, sample)
-        build = kernel.build_directory(KERNEL)
-        image = kernel.build(tree, build, guests.kernel(KERNEL), readable=(what.tree,))
+        # Before the build: it takes long, and a wrong name is an error.
+        picked = chosen(sites, names)
+        build = kernel.build_directory(which.name)
+        image = kernel.build(tree, build, which, readable=(what.tree,))
         code = _built(build)
+        if sample:
+            picked = chosen([s for s in picked if s.number in code and s.name not in {*reasons, *late}], (), sample)
         mutants = [Mutant(site, site.number in code) for site in picked]
         shutil.rmtree(_directory() / "runs", ignore_errors=True)
         runner = _Runner(image, what.tree, machine)
@@ -461,11 +475,9 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
                 break
             runner.boot_all(left, name, runner.control(name), _progress(name, len(left)))
         left = [m for m in mutants if m.built and not m.killed]
-        # Nobody expects another outcome of those that no test can notice.
-        left = [m for m in left if sample == 0 or m.site.name not in reasons]
-        if left:
+        if left and not sample:
             _in_userland(left, tree, image, machine, _progress(USERLAND.name, len(left)))
-        problems = verdict(mutants, sites, reasons)
+        problems = verdict(mutants, sites, reasons, late)
         report = Report(mutants, sites, problems)
         summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,
                    "passed": report.passed, "failed": report.failed, "sites": len(sites),

@@ -249,8 +249,6 @@ def _mutants() -> Outcome:
 
 GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "tools": _tools, "qemu": _qemu, "zero-cost": _zero_cost, "checks": _checks,
                                             "guests": _guests, "selftests": _selftests, "mutants": _mutants, "userland": _userland}
-# Run when named only: the mutants need a large kernel of their own.
-NAMED_ONLY = ("mutants",)
 
 
 def test(names: list[str]) -> int:
@@ -260,7 +258,7 @@ def test(names: list[str]) -> int:
             raise Failure(f"there is no group of tests '{name}'", f"there are: {', '.join(GROUPS)}")
     start = time.monotonic()
     outcomes: dict[str, tuple[Outcome, float]] = {}
-    for name in names or [n for n in GROUPS if n not in NAMED_ONLY]:
+    for name in names or GROUPS:
         began = time.monotonic()
         try:
             outcome = GROUPS[name]()

@@ -342,9 +342,10 @@ class TestVerdict(unittest.TestCase):
 
     sites = [Site(1, "a:f:guard"), Site(2, "b:g:guard"), Site(3, "c:h:guard")]
 
-    def problems(self, reasons: dict[str, str], killed: dict[str, str], ran: int = 3) -> list[str]:
-        found = [Mutant(s, killed=killed.get(s.name, "")) for s in self.sites[:ran]]
-        return mutants.verdict(found, self.sites, reasons)
+    def problems(self, reasons: dict[str, str], killed: dict[str, str], ran: int = 3, late: dict[str, str] | None = None,
+                 guest: str = "el1") -> list[str]:
+        found = [Mutant(s, killed=killed.get(s.name, ""), guest=guest) for s in self.sites[:ran]]
+        return mutants.verdict(found, self.sites, reasons, late or {})
 
     def test_right(self):
         self.assertEqual(self.problems({"b:g:guard": "why"}, {"a:f:guard": "x", "c:h:guard": "y"}), [])
@@ -357,6 +358,16 @@ class TestVerdict(unittest.TestCase):
         self.assertRegex("\n".join(self.problems({"b:g:guard": "why"}, everything)), "^b:g:guard: stale reason .* killed by x$")
         self.assertRegex("\n".join(self.problems({"z:g:guard": "why"}, everything)), "^z:g:guard: stale reason .* no such mutant$")
 
+    def test_userland(self):
+        """Those that only user land notices are listed, and no others."""
+        everything = {s.name: "x" for s in self.sites}
+        listed = dict.fromkeys(everything, "why")
+        self.assertEqual(self.problems({}, everything, late=listed, guest=mutants.USERLAND.name), [])
+        del listed["b:g:guard"]
+        self.assertRegex("\n".join(self.problems({}, everything, late=listed, guest=mutants.USERLAND.name)), "^b:g:guard: killed in userland, and .*$")
+        self.assertRegex("\n".join(self.problems({}, everything, late={"b:g:guard": "why"})), "^b:g:guard: killed in el1, and .*$")
+        self.assertRegex("\n".join(self.problems({}, everything, late={"z:g:guard": "why"})), "^z:g:guard: stale reason .* no such mutant$")
+
     def test_sample(self):
         """What was not run is not judged."""
         self.assertEqual(self.problems({"c:h:guard": "why"}, {"a:f:guard": "x", "b:g:guard": "x"}, ran=2), [])
@@ -365,7 +376,7 @@ class TestVerdict(unittest.TestCase):
         with tempfile.TemporaryDirectory() as top:
             path = Path(top) / "survivors.txt"
             path.write_text(text)
-            return mutants.survivors(path)
+            return mutants.reasons_in(path)
 
     def test_file(self):
         self.assertEqual(self.read("# comment\n\na:f:guard because\n  of this\nb:g:guard\n  that\n"), {"a:f:guard": "because of this", "b:g:guard": "that"})
@@ -374,11 +385,13 @@ class TestVerdict(unittest.TestCase):
                 self.read(bad)
 
     def test_project_file(self):
-        """The project's own list can be read, and the guests and the kernel are there."""
-        mutants.survivors()
+        """The project's own lists can be read, and the guests and the kernels are there."""
+        self.assertFalse(set(mutants.reasons_in(mutants.SURVIVORS)) & set(mutants.reasons_in(mutants.LATE)))
+        # A sample is told from what goes wrong in CI's first kernel.
+        self.assertEqual(guests.kernel(mutants.SMALL_KERNEL).fragments, guests.kernel("4k").fragments)
         self.assertTrue(guests.kernel(mutants.KERNEL).fragments)
         for name in mutants.GUESTS:
-            self.assertEqual(mutants.guest_of(name).kernel, mutants.KERNEL)
+            self.assertEqual(mutants.guest_of(name).name, name)
 
 
 class TestChoice(unittest.TestCase):
