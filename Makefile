@@ -35,7 +35,7 @@ rebase: ## move the branch to BASE=rev; after a conflict the same command goes o
 	@$(KPKEYS) rebase
 lint-series: ## form of the stored series; needs no tree
 	@$(KPKEYS) lint-series
-series-check: ## each patch builds (clang, gcc), boots, is checkpatch clean (FROM= TO=)
+series-check: ## each patch builds (clang, gcc), boots, is clean: checkpatch, sparse, lint, ... (FROM= TO=)
 	@$(KPKEYS) series-check
 cover: ## generated parts of the cover letter: test table, tool versions, ...
 	@$(KPKEYS) cover $(SERIES)

@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument("directory", nargs="*", help="series to check (default: all of patches/)")
     lint.set_defaults(run=_lint_series)
 
-    steps = verbs.add_parser("series-check", help="build, boot and check each patch of the kernel series (FROM= and TO= limit it)")
+    steps = verbs.add_parser("series-check", help="build, boot and check each patch of the kernel series: compilers, KUnit, sparse, coccicheck, kpkeys-lint (FROM= and TO= limit it)")
     steps.set_defaults(run=_series_check)
 
     missing = verbs.add_parser("mutants", help="leave out one guard or keying call of the kernel series at a time: do the tests notice?")

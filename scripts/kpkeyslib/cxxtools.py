@@ -52,7 +52,9 @@ def build(*targets: str) -> Path:
     tools = toolroot.get()
     directory = settings.out() / "tools" / ("build-sanitize" if _sanitize() else "build")
     log = settings.out() / "log" / "tools.log"
-    with ui.step(f"tools: building {' '.join(targets) or 'kpkeys-lint and kpkeys-audit'}") as line:
+    # Not every command that needs them holds the output directory.
+    what = " ".join(targets) or "kpkeys-lint and kpkeys-audit"
+    with settings.lock(settings.out() / "tools", "the build of the tools"), ui.step(f"tools: building {what}") as line:
         settings.need_space(settings.out(), 1, "a build of the tools")
         directory.mkdir(parents=True, exist_ok=True)
         options = [*cmake_options(tools), "-DCMAKE_COLOR_DIAGNOSTICS=OFF", f"-DKPKEYS_SANITIZE={'ON' if _sanitize() else 'OFF'}"]
@@ -137,14 +139,18 @@ def target(name: str) -> Target:
 
 def database(what: Target) -> Path:
     """The compilation database of @what, made anew."""
-    directory = settings.out() / "lint"
+    return make_database(what.tree, what.build, settings.out() / "lint")
+
+
+def make_database(tree: Path, build: Path, directory: Path) -> Path:
+    """The compilation database of the kernel @build made from @tree, anew in @directory."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "compile_commands.json"
     # Not in the build directory: kbuild would find it changed.
-    program = what.tree / "scripts" / "clang-tools" / "gen_compile_commands.py"
+    program = tree / "scripts" / "clang-tools" / "gen_compile_commands.py"
     new = directory / ".new-compile_commands.json"
-    toolroot.get().run(["python3", program, "-d", what.build, "-o", new], cwd=what.build, log=settings.out() / "log" / "lint-database.log",
-                       failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(what.tree))
+    toolroot.get().run(["python3", program, "-d", build, "-o", new], cwd=build, log=settings.out() / "log" / "lint-database.log",
+                       failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(tree))
     new.rename(path)
     return path
 

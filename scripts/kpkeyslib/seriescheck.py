@@ -4,7 +4,8 @@
 For each patch: it applies; it builds with W=1 with clang and with gcc, and with clang where
 kpkeys are off (the stubs); no object of those builds has a warning that it had not before the
 patch; the kernel boots and its KUnit suites pass, as far as they exist yet; checkpatch.pl
---strict and kernel-doc have nothing to say.
+--strict and kernel-doc have nothing to say; sparse, coccicheck and kpkeys-lint find nothing in
+what the patch touches (stepchecks.py).
 
 What makes that affordable: one build directory per compiler walks forward through the
 patches, so that each step compiles only what the patch reaches. All of these builds run with
@@ -14,8 +15,8 @@ the warnings of every object are kept with the build directory, and a step is co
 by object, line numbers left out. A kernel that is never built without W=1 costs nothing more.
 
 Results are kept by content: the trees before and after, configuration, tools. A second run
-does only what is missing, also after an interruption. It takes long at first (three builds of
-the base) and is no part of 'make test'.
+does only what is missing, also after an interruption: a check that is new, or whose tool is, is
+run alone. It takes long at first (three builds of the base) and is no part of 'make test'.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import guests, kernel, kunit, qemu, series, settings, toolroot, trees, ui
+from . import guests, kernel, kunit, qemu, series, settings, stepchecks, toolroot, trees, ui
 from .trees import COVER
 from .ui import Failure
 
@@ -38,7 +39,9 @@ RECIPE = "1"
 # The guest whose kernel is built and which is booted (GUEST=).
 GUEST = "el1"
 # Columns of the table, in the order of the work.
-CHECKS = ["applies", "clang", "gcc", "off", "boot", "checkpatch", "kernel-doc"]
+CHECKS = ["applies", "clang", "gcc", "off", "boot", "checkpatch", "kernel-doc", *stepchecks.NAMES]
+# What is looked at as clang has built it.
+AFTER_CLANG = {"boot", "sparse", "lint"}
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,9 @@ class Check:
         self.built: dict[str, str] = {}
         self.machine = qemu.get()
         self.versions = self.compilers()
+        self.static_keys = stepchecks.keys()
+        # The sources that the series touches.
+        self.sources: list[str] = []
 
     def git(self, *args) -> str:
         return series._git(self.src, *args)
@@ -160,6 +166,7 @@ class Check:
             tip, count, complaint = series.make_commits(self.src, self.stored, base, series.NOBODY)
             line.detail = f"{count} apply as they are"
         commits = self.git("rev-list", "--reverse", f"{base}..{tip}").splitlines()
+        self.sources = self.git("diff", "--name-only", "--diff-filter=d", base, tip, "--", "*.c").splitlines()
         found = [Step(0, self.stored.directory / COVER, commits[0], base)]
         for number, patch in enumerate(self.stored.patches[:count], 1):
             found.append(Step(number, patch, commits[number], commits[number - 1]))
@@ -171,6 +178,11 @@ class Check:
         return settings.digest(RECIPE, content, step.patch, self.versions, str(self.guest), self.machine.version,
                                str(step.number == len(self.stored.patches)),
                                *(p for b in self.builds for p in (" ".join(b.arguments), *b.fragments)))
+
+    def missing(self, outcome: dict) -> set[str]:
+        """The checks that @outcome, which may be of an older version of this program, says nothing about."""
+        found = {check for check in CHECKS if check not in outcome or outcome[check].get("key", "") != self.static_keys.get(check, "")}
+        return found if outcome.get("clang", {"built": True}).get("built") else found - AFTER_CLANG
 
     def checkout(self, commit: str) -> None:
         if self.at != commit:
@@ -219,6 +231,11 @@ class Check:
     def ccache(self) -> dict[str, str]:
         return {"CCACHE_DIR": str(settings.cache() / "ccache"), "CCACHE_MAXSIZE": "3G"}
 
+    def make(self, build: Build) -> list[str]:
+        # kernel-doc has a check of its own; LOCALVERSION keeps the commit out of the version.
+        return ["make", "-C", str(self.src), f"O={build.directory}", "ARCH=arm64", *build.arguments, "W=1", "LOCALVERSION=",
+                "cmd_checkdoc=", "-Otarget"]
+
     def build(self, build: Build, strict: bool = False) -> dict:
         """Build the tree as it is; the outcome, with the warnings that are new."""
         start = time.monotonic()
@@ -228,9 +245,7 @@ class Check:
         warnings = Warnings(build)
         log = build.directory / "build.log"
         warnings.start()
-        # kernel-doc has a check of its own; LOCALVERSION keeps the commit out of the version.
-        done = self.tools.run(["make", "-C", self.src, f"O={build.directory}", "ARCH=arm64", *build.arguments, "W=1", "LOCALVERSION=",
-                               "cmd_checkdoc=", "-Otarget", f"-j{settings.jobs()}", "Image"], env=self.ccache(), log=log, check=False)
+        done = self.tools.run([*self.make(build), f"-j{settings.jobs()}", "Image"], env=self.ccache(), log=log, check=False)
         new = warnings.absorb()
         said = log.read_text(errors="replace")
         compiled = len(re.findall(r"^  (?:CC|AS)  ", said, re.M))
@@ -283,32 +298,65 @@ class Check:
 
     # The walk
 
-    def run_step(self, step: Step) -> dict:
-        outcome: dict[str, dict] = {"applies": {"ok": True, "problems": []}}
-        touched = [f for f in self.git("diff", "--name-only", "--diff-filter=d", step.before, step.commit).splitlines()
-                   if f.endswith((".c", ".h"))]
+    def run_step(self, step: Step, known: dict, missing: set[str]) -> dict:
+        """The outcome of @step: what is @known of it, and the checks @missing."""
+        outcome = {**known, "applies": {"ok": True, "problems": []}}
+        changed = self.git("diff", "--name-only", step.before, step.commit).splitlines()
+        touched = [f for f in changed if f.endswith((".c", ".h"))]
+        there = [f for f in touched if series._holds(self.src, "cat-file", "-e", f"{step.commit}:{f}")]
+        units = stepchecks.units(touched, self.sources)
+        builds = self.needed(missing)
         self.checkout(step.before)
-        for build in self.builds:
+        for build in builds:
             # Usually the directory is where the step before left it.
             if self.built.get(build.name) != step.before:
-                self.build(build)
-        before = self.kernel_doc(step.before, touched)
+                self.built[build.name] = step.before if self.build(build).get("built") else ""
+        before = self.kernel_doc(step.before, there) if "kernel-doc" in missing else Counter()
+        comparable = self.built.get("clang") == step.before
+        before_sparse = self.examine(units, {"sparse"} & missing).get("sparse") if comparable else None
+        old = stepchecks.copy(self.src, touched, _out() / "cocci-before")
         self.checkout(step.commit)
         last = step.number == len(self.stored.patches)
-        for build in self.builds:
-            outcome[build.name] = self.build(build, strict=last)
-            self.built[build.name] = step.commit if outcome[build.name].get("built") else ""
-        if outcome["clang"].get("built"):
+        for build in builds:
+            done = self.build(build, strict=last)
+            self.built[build.name] = step.commit if done.get("built") else ""
+            if build.name in missing:
+                outcome[build.name] = done
+        if "boot" in missing and outcome["clang"].get("built"):
             outcome["boot"] = self.boot(step)
-        outcome["checkpatch"] = self.checkpatch(step)
-        new = self.kernel_doc(step.commit, touched) - before
-        outcome["kernel-doc"] = {"ok": not new, "problems": sorted(new)}
+        if "checkpatch" in missing:
+            outcome["checkpatch"] = self.checkpatch(step)
+        if "kernel-doc" in missing:
+            new = self.kernel_doc(step.commit, there) - before
+            outcome["kernel-doc"] = {"ok": not new, "problems": sorted(new)}
+        if "coccicheck" in missing:
+            new = stepchecks.copy(self.src, touched, _out() / "cocci-after")
+            outcome["coccicheck"] = stepchecks.coccicheck(self.src, old, new, _out() / "coccicheck")
+        if outcome["clang"].get("built"):
+            found = self.examine(units, {"sparse", "lint"} & missing)
+            if "sparse" in found:
+                outcome["sparse"] = stepchecks.sparse(before_sparse, found["sparse"])
+            if "lint" in found:
+                outcome["lint"] = stepchecks.lint(self.tree(), found["lint"], last, _out() / "lint")
+        for check in missing.intersection(outcome, self.static_keys):
+            outcome[check]["key"] = self.static_keys[check]
         return outcome
 
-    def base_ready(self, step: Step) -> None:
+    def needed(self, missing: set[str]) -> list[Build]:
+        return [b for b in self.builds if b.name in missing or b.name == "clang" and missing & AFTER_CLANG]
+
+    def tree(self) -> stepchecks.Tree:
+        """What clang has built."""
+        return stepchecks.Tree(self.src, self.builds[0].directory, self.make(self.builds[0]), self.ccache())
+
+    def examine(self, units: list[str], checkers: set[str]) -> dict[str, dict[str, Counter]]:
+        there = [unit for unit in units if (self.src / unit).is_file()]
+        return stepchecks.examine(self.tree(), there, sorted(checkers), _out() / "examine") if checkers else {}
+
+    def base_ready(self, step: Step, builds: list[Build]) -> None:
         """Build the base, whose warnings are nobody's fault here."""
         self.checkout(step.commit)
-        for build in self.builds:
+        for build in builds:
             with ui.step(f"base {self.base}: building with {build.name}, W=1") as line:
                 done = self.build(build)
                 if not done.get("built"):
@@ -324,19 +372,22 @@ class Check:
         results.mkdir(parents=True, exist_ok=True)
         chosen = [s for s in steps if s.number and self.first <= s.number <= self.last]
         outcomes: dict[int, dict] = {}
-        fresh = False
         for step in chosen:
             path = results / f"{self.key(step)}.json"
             title = f"{step.number:>3} of {len(self.stored.patches)}: {step.patch.stem}"
-            if path.exists():
-                outcomes[step.number] = json.loads(path.read_text())
-                ui.note(f"{title}: {_word(outcomes[step.number])}, known from an earlier run")
+            known = json.loads(path.read_text()) if path.exists() else {}
+            missing = self.missing(known)
+            if not missing:
+                outcomes[step.number] = known
+                ui.note(f"{title}: {_word(known)}, known from an earlier run")
                 continue
-            if not fresh and not all((b.directory / "kpkeys-warnings.json").exists() for b in self.builds):
-                self.base_ready(steps[0])
-            fresh = True
-            with ui.step(title) as line:
-                outcomes[step.number] = outcome = self.run_step(step)
+            lacking = [b for b in self.needed(missing) if not (b.directory / "kpkeys-warnings.json").exists()]
+            if lacking:
+                self.base_ready(steps[0], lacking)
+            if "lint" in missing:
+                stepchecks.program()
+            with ui.step(f"{title}{f' ({_list(missing)} only)' if known else ''}") as line:
+                outcomes[step.number] = outcome = self.run_step(step, known, missing)
                 line.detail = _word(outcome)
             path.with_suffix(".new").write_text(json.dumps(outcome, indent=2) + "\n")
             os.replace(path.with_suffix(".new"), path)
@@ -378,6 +429,10 @@ class Check:
 
 def _ok(outcome: dict) -> bool:
     return all(check in outcome and outcome[check]["ok"] for check in CHECKS)
+
+
+def _list(checks: set[str]) -> str:
+    return ", ".join(check for check in CHECKS if check in checks)
 
 
 def _word(outcome: dict) -> str:
