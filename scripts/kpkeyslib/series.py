@@ -653,6 +653,9 @@ def _refuse_loss(name: str, tree: Path, state: dict, first: bool) -> None:
         raise Failure(f"branch {branch} of {where} has commits that are not saved in patches/{name}",
                       aside if first else f"save it: {_verb('save', name)}; or keep it aside: {aside}")
     other = _elsewhere(tree, branch)
+    if other and not Path(other).exists():
+        raise Failure(f"branch {branch} is checked out in {other}, which is gone",
+                      f"forget that work tree: git -C {tree} worktree prune; or bring it back")
     if other:
         raise Failure(f"branch {branch} is checked out in {other}", f"free it: git -C {other} switch --detach; or WORKTREE={other}")
 

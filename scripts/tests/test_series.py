@@ -667,6 +667,30 @@ class Kernel(Case):
         self.ok("load", KERNEL=str(kernel))
         self.refused("load", says="is checked out in", KERNEL=str(kernel), WORKTREE=str(self.root / "second"))
 
+    def test_stale_work_tree(self):
+        kernel = self.user_kernel()
+        self.ok("load", KERNEL=str(kernel))
+        shutil.rmtree(self.tree)
+        # At the same place it is simply made again.
+        self.ok("load", KERNEL=str(kernel))
+        shutil.rmtree(self.tree)
+        second = {"KERNEL": str(kernel), "WORKTREE": str(self.root / "second")}
+        error = self.refused("load", says="is checked out in .*, which is gone", **second)
+        remedy = re.search(r"forget that work tree: (.*); or bring", error)[1]
+        subprocess.run(remedy, shell=True, check=True, env=self.env())
+        self.ok("load", **second)
+        self.assertIn("no files differ", self.ok("save", **second))
+        self.unchanged()
+
+    def test_worktree_whose_repository_is_gone(self):
+        kernel = self.user_kernel()
+        self.ok("load", KERNEL=str(kernel))
+        kernel.rename(kernel.with_name("moved"))
+        self.refused("load", says="is not a git work tree|is not a git repository", KERNEL=str(kernel))
+        self.refused("save", says="is not a git work tree")
+        self.refused("send-dry-run", says="is not a git work tree")
+        self.unchanged()
+
     def test_worktree_of_another_repository(self):
         self.ok("load")
         self.refused("load", says="is not what", KERNEL=str(self.user_kernel()))
