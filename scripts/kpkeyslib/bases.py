@@ -150,5 +150,5 @@ def lint(directory: Path, names: list[str]) -> list[tuple[Path, str, str]]:
             if path.name != "base" and path.name not in names:
                 found.append((path, "is no patch of the series", f"git rm -r patches/{directory.name}/{own.name}/{path.name}"))
             elif path.suffix == ".patch" and _subject_of(_read(path)) != _subject_of(_read(directory / path.name)):
-                found.append((path, "has another subject than the patch it stands for", f"scripts/kpkeys load BASE={tag}, reword, save"))
+                found.append((path, "has another subject than the patch it stands for", f"BASE={tag} scripts/kpkeys load, reword, save"))
     return found

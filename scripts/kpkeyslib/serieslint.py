@@ -73,13 +73,13 @@ def file_name(number: int, subject: str) -> str:
 
 
 class Lint:
-    """The findings in one stored series."""
+    """The findings in one stored series, or in what differs on its further base @tag."""
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, tag: str = ""):
+        self.directory, self.tag = directory, tag
         self.findings: list[Finding] = []
         name = directory.name
-        verb = f"scripts/kpkeys {{}}{'' if name == 'linux' else ' ' + name}"
+        verb = f"{f'BASE={tag} ' if tag else ''}scripts/kpkeys {{}}{'' if name == 'linux' else ' ' + name}"
         self.rewrite = f"{verb.format('load')} && {verb.format('save')}"
         # The kernel has it in line 1, or 2 of a script; QEMU in the comment at the top.
         self.spdx = 20 if name == "qemu" else 2
@@ -118,7 +118,25 @@ class Lint:
                 Patch(self, number, path).check()
         self.cover()
         self.base()
+        for own in sorted(self.directory.glob(f"{bases.PREFIX}*")):
+            self.findings += Lint(self.directory, own.name.removeprefix(bases.PREFIX)).differing(own, self.names)
         return self.findings
+
+    def differing(self, own: Path, names: list[str]) -> list[Finding]:
+        """What is wrong with the patches in @own, among those of the primary base that hold there as they are."""
+        self.names = names
+        for number, name in enumerate(names, 1):
+            path = own / name if (own / name).is_file() else self.directory / name
+            if path.is_file():
+                Patch(self, number, path).check()
+        return [finding for finding in self.findings if finding.path.parent == own]
+
+    def leaves(self, patch: Path, name: str, blob: str) -> None:
+        """Note that after @patch the file @name is @blob; a patch for another base does not know that."""
+        if self.tag and patch.parent == self.directory:
+            self.blobs.pop(name, None)
+        else:
+            self.blobs[name] = blob
 
     # The list and the names
 
@@ -483,7 +501,7 @@ class Patch:
                 # As git does: the id of what the patch says, not of what it once was.
                 if hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() != now:
                     self.add(line, f"{new}: the content is not that of the index line: the patch was edited by hand")
-        lint.blobs[new] = now
+        lint.leaves(self.path, new, now)
 
     def diffstat(self, start: int, first: int, files: dict[str, list[int]]) -> None:
         text = [line.decode(errors="replace") for line in self.lines[start:first]]

@@ -391,6 +391,29 @@ class Bases(Case):
         (own / "base").unlink()
         self.lint("on-v7.1.9/base:1:")
 
+    def test_lint_form(self):
+        self.conflict()
+        self.resolve()
+        self.ok("rebase")
+        self.ok("save")
+        path = self.stored / "on-v7.2.12" / self.names()[2]
+        good = path.read_text()
+        where = re.escape(f"on-v7.2.12/{path.name}")
+        for old, new, says in (("\n---\n", "\nSigned-off-by: A B <a@b>\n---\n", "a stored patch carries no trailer 'Signed-off-by:'"),
+                               ("+int line_50 = 55;", "+int line_50 = 56; ", "white space at the end of an added line"),
+                               ("+#define L", "+#define M", "the content is not that of the index line"),
+                               ("@@ -1,2", "@@ -2,2", "the hunks do not fit what the patches before it make of the file|do not follow")):
+            with self.subTest(says):
+                self.assertIn(old, good)
+                path.write_text(good.replace(old, new, 1))
+                self.lint(rf"{where}:\d+: .*({says})")
+        self.lint("BASE=v7.2.12 scripts/kpkeys load")
+        path.write_text(good)
+        # Of what holds on both bases nothing is told twice.
+        first = self.stored / self.names()[0]
+        first.write_text(first.read_text().replace("\n---\n", "\nSigned-off-by: A B <a@b>\n---\n", 1))
+        self.assertEqual(self.kpkeys("lint-series").stdout.count("carries no trailer"), 1)
+
     def test_load(self):
         self.ok("load", BASE="v7.1.9")
         self.assertEqual(git(self.tree, "rev-parse", "HEAD~4"), git(self.root / "v7.1.9", "rev-parse", "HEAD"))

@@ -667,11 +667,8 @@ class Kernel(Case):
         self.ok("load", KERNEL=str(kernel))
         self.refused("load", says="is checked out in", KERNEL=str(kernel), WORKTREE=str(self.root / "second"))
 
-    def test_stale_work_tree(self):
+    def test_branch_in_a_work_tree_that_is_gone(self):
         kernel = self.user_kernel()
-        self.ok("load", KERNEL=str(kernel))
-        shutil.rmtree(self.tree)
-        # At the same place it is simply made again.
         self.ok("load", KERNEL=str(kernel))
         shutil.rmtree(self.tree)
         second = {"KERNEL": str(kernel), "WORKTREE": str(self.root / "second")}
