@@ -410,6 +410,8 @@ class Check:
         for number, outcome in sorted(outcomes.items()):
             for problem in _problems(outcome)[:10]:
                 print(f"{ui.bad('problem:')} {number:04d} {problem}")
+        for reason in sorted({r for outcome in outcomes.values() for r in outcome.get("coccicheck", {}).get("skipped", [])}):
+            print(f"not run: coccicheck with {reason}")
         bad = [n for n, outcome in outcomes.items() if not _ok(outcome)]
         missing = [n for n in range(self.first, self.last + 1) if n not in outcomes]
         status = _status(outcomes) if bad else ui.TEST_FAILED if missing else ui.PASS

@@ -6,7 +6,8 @@ and, if it touches a header, every unit that the series touches anywhere. kbuild
 them the configuration has, and how they are compiled: it calls scripts/check-units as CHECK=.
 
 sparse and coccicheck report much about any kernel. Only what they do not say of the tree before
-the patch counts, line numbers left out.
+the patch counts, line numbers left out. An error of sparse always counts: it exits with 0 after
+one, and says little about what comes after it.
 
 kpkeys-lint has no such history, so each of its findings counts. But a patch in the middle of the
 series cannot be clean of all: page tables are protected before all that writes to them has a
@@ -33,6 +34,10 @@ from .ui import Failure
 NAMES = ["sparse", "coccicheck", "lint"]
 # Raised when what these checks do changes; the results of the others stay.
 RECIPE = "1"
+# Its search of the files for what a semantic patch is about is not to ask git, which knows nothing of copies; no file
+# may take for ever.
+SPATCH = "--use-coccigrep --timeout 120"
+NO_OCAML = "No OCaml compiler found"
 # Selected: from here on all writes to page tables must be under a guard.
 ENABLED = "CONFIG_KPKEYS_HARDENED_PGTABLES"
 UNITS = settings.PROJECT / "scripts" / "check-units"
@@ -113,7 +118,8 @@ def examine(tree: Tree, sources: list[str], checkers: list[str], into: Path) -> 
 def sparse(before: dict[str, Counter] | None, after: dict[str, Counter]) -> dict:
     if before is None:
         return _outcome(["the tree before the patch does not build: there is nothing to compare with"])
-    return _outcome(new_ones(after, before), units=len(after))
+    errors = {text for texts in after.values() for text in texts if re.match(r"(\S+: )?error: ", text)}
+    return _outcome(sorted(errors.union(new_ones(after, before))), units=len(after))
 
 
 # kpkeys-lint
@@ -167,15 +173,15 @@ def coccicheck(src: Path, before: Path, after: Path, into: Path) -> dict:
     if not any(p.is_file() for p in after.rglob("*")):
         return _outcome([], scripts=0)
     scripts = [p for p in sorted((src / "scripts/coccinelle").rglob("*.cocci")) if re.search(r"virtual\s+report\b", p.read_text(errors="replace"))]
-    found = _run_scripts(src, scripts, after, into)
-    again = [script for script in scripts if found[script]]
-    known = _run_scripts(src, again, before, into) if again else {}
+    found, skipped = _run_scripts(src, scripts, after, into)
+    again = [script for script in scripts if found.get(script)]
+    known = _run_scripts(src, again, before, into)[0] if again else {}
     problems = new_ones({str(s): c for s, c in found.items()}, {str(s): c for s, c in known.items()})
-    return _outcome(problems, scripts=len(scripts))
+    return _outcome(problems, scripts=len(found), skipped=skipped)
 
 
-def _run_scripts(src: Path, scripts: list[Path], files: Path, into: Path) -> dict[Path, Counter]:
-    """What the tree's coccicheck says of all @files with each of @scripts.
+def _run_scripts(src: Path, scripts: list[Path], files: Path, into: Path) -> tuple[dict[Path, Counter], list[str]]:
+    """What the tree's coccicheck says of all @files with each of @scripts; and the scripts that cannot be run here, with the reason.
 
     One call a script, as coccicheck ends at the first that fails.
     """
@@ -183,13 +189,19 @@ def _run_scripts(src: Path, scripts: list[Path], files: Path, into: Path) -> dic
     shutil.rmtree(said, ignore_errors=True)
     said.mkdir(parents=True)
     include = " ".join(f"-I{src}/{d}" for d in ("arch/arm64/include", "include", "arch/arm64/include/uapi", "include/uapi"))
-    env = {"MODE": "report", "J": "1", "srctree": str(src), "srcroot": str(files), "LINUXINCLUDE": include, "SAID": str(said)}
+    env = {"MODE": "report", "J": "1", "srctree": str(src), "srcroot": str(files), "LINUXINCLUDE": include, "SPFLAGS": SPATCH, "SAID": str(said)}
     numbers = {script: f"{number:03}" for number, script in enumerate(scripts)}
     one = 'COCCI="${1#*=}" bash "$srctree/scripts/coccicheck" > "$SAID/${1%%=*}" 2>&1 || echo "error: coccicheck exited with $?" >> "$SAID/${1%%=*}"'
     toolroot.get().run(["sh", "-c", f'printf "%s\\n" "$@" | xargs -P{settings.jobs()} -n1 sh -c \'{one}\' sh', "sh",
                         *(f"{numbers[s]}={s}" for s in scripts)], cwd=src, env=env, log=into / "coccicheck.log",
                        failure=Failure("coccicheck could not be run", f"the whole log is {into / 'coccicheck.log'}"))
-    # What spatch says beside findings is about its own trouble with a file.
-    return {script: Counter(f"{_plain(line, files)} [{script.name}]" for line in (said / number).read_text(errors="replace").splitlines()
-                            if line.startswith((f"{files}/", "error: ")))
-            for script, number in numbers.items()}
+    found, skipped = {}, []
+    for script, number in numbers.items():
+        lines = (said / number).read_text(errors="replace").splitlines()
+        if any(NO_OCAML in line for line in lines):
+            skipped.append(f"{script.name}: {NO_OCAML.lower()}")
+            continue
+        # What spatch says beside findings is about its own trouble with a file; giving up is worth a word.
+        found[script] = Counter(f"{_plain(line, files)} [{script.name}]" for line in lines
+                                if line.startswith((f"{files}/", "error: ", "EXN: ")))
+    return found, skipped

@@ -45,7 +45,8 @@ TOY_COCCICHECK = """\
 # As the kernel's, for one semantic patch.
 [ "$MODE" = report ] && [ -f "$COCCI" ] || exit 1
 grep -rq CRASH $srcroot && exit 3
-exec spatch -D $MODE --no-show-diff --very-quiet --cocci-file $COCCI --dir $srcroot ${LINUXINCLUDE//-I/-I }
+grep -q OCAML $COCCI && { echo "No OCaml compiler found! Install either ocamlopt or ocamlopt.opt"; exit 255; }
+exec spatch -D $MODE --no-show-diff --very-quiet --cocci-file $COCCI --dir $srcroot ${LINUXINCLUDE//-I/-I } $SPFLAGS
 """
 
 TOY_COCCI = """\
@@ -110,6 +111,8 @@ NEW = ["sparse", "coccicheck", "lint"]
 class SeriesCheck(unittest.TestCase):
     def setUp(self):
         self.project = Project(self)
+        # As where the project is used: it is a git repository that does not know its output.
+        git(self.project.path, "init", "-q", "-b", "main")
         kernel = self.project.kernel
         for name, text, mode in (("Makefile", TOY_MAKEFILE, 0o644), ("scripts/kconfig/merge_config.sh", TOY_MERGE, 0o755),
                                  ("scripts/coccicheck", TOY_COCCICHECK, 0o755), ("scripts/coccinelle/bad.cocci", TOY_COCCI, 0o644),
@@ -189,7 +192,21 @@ class SeriesCheck(unittest.TestCase):
 
     def test_sparse_that_fails(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "#ifdef __CHECKER__\n#error no checker\n#endif\n"
+        # Without a header the next patch does not concern that unit.
+        del self.steps[1][1]["include/k.h"]
         self.fails(1, "sparse", "error: no checker")
+
+    def test_sparse_that_failed_before(self):
+        # It exits with 0, and has not looked at the rest.
+        self.steps[0][1]["mm/k.c"] = "#ifdef __CHECKER__\n__typeof_nonsense__(int) x;\n#endif\n" + BASE_K
+        self.steps[1][1]["mm/k.c"] = "/* moved */\n" + self.steps[0][1]["mm/k.c"]
+        self.check(1)
+        for outcome in self.outcomes():
+            self.assertRegex(" ".join(outcome["sparse"]["problems"]), r"mm/k\.c: error: ")
+
+    def test_sparse_reads_what_compilers_do(self):
+        self.steps[0][1]["arch/arm64/mm/toy.c"] += "static inline void f(volatile int *x)\n{\n\t__typeof_unqual__(*x) y = *x;\n\t(void)y;\n}\n"
+        self.check()
 
     def test_old_findings_do_not_count(self):
         self.steps[0][1]["mm/k.c"] = "/* moved */\n" + BASE_K
@@ -206,6 +223,11 @@ class SeriesCheck(unittest.TestCase):
     def test_coccicheck_that_fails(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "/* CRASH */\n"
         self.fails(1, "coccicheck", r"error: coccicheck exited with 3 \[bad\.cocci\]")
+
+    def test_coccicheck_that_cannot_be_run(self):
+        self.steps[0][1]["scripts/coccinelle/other.cocci"] = "virtual report\n// OCAML\n"
+        self.assertIn("not run: coccicheck with other.cocci: no ocaml compiler found", self.check())
+        self.assertEqual([o["coccicheck"]["scripts"] for o in self.outcomes()], [1, 1])
 
     def test_lint_of_a_unit(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "/* BADCTX */\n"
