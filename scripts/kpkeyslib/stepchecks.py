@@ -36,7 +36,8 @@ NAMES = ["sparse", "coccicheck", "lint"]
 RECIPE = "1"
 # Its search of the files for what a semantic patch is about is not to ask git, which knows nothing of copies; no file
 # may take for ever.
-SPATCH = "--use-coccigrep --timeout 120"
+SPATCH = "--use-coccigrep --timeout 600"
+GAVE_UP = "An error occurred when attempting to transform some files"
 NO_OCAML = "No OCaml compiler found"
 # Selected: from here on all writes to page tables must be under a guard.
 ENABLED = "CONFIG_KPKEYS_HARDENED_PGTABLES"
@@ -203,5 +204,5 @@ def _run_scripts(src: Path, scripts: list[Path], files: Path, into: Path) -> tup
             continue
         # What spatch says beside findings is about its own trouble with a file; giving up is worth a word.
         found[script] = Counter(f"{_plain(line, files)} [{script.name}]" for line in lines
-                                if line.startswith((f"{files}/", "error: ", "EXN: ")))
+                                if line.startswith((f"{files}/", "error: ", GAVE_UP)))
     return found, skipped

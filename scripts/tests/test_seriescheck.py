@@ -45,6 +45,7 @@ TOY_COCCICHECK = """\
 # As the kernel's, for one semantic patch.
 [ "$MODE" = report ] && [ -f "$COCCI" ] || exit 1
 grep -rq CRASH $srcroot && exit 3
+grep -rq SLOW $srcroot && echo "An error occurred when attempting to transform some files."
 grep -q OCAML $COCCI && { echo "No OCaml compiler found! Install either ocamlopt or ocamlopt.opt"; exit 255; }
 exec spatch -D $MODE --no-show-diff --very-quiet --cocci-file $COCCI --dir $srcroot ${LINUXINCLUDE//-I/-I } $SPFLAGS
 """
@@ -223,6 +224,11 @@ class SeriesCheck(unittest.TestCase):
     def test_coccicheck_that_fails(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "/* CRASH */\n"
         self.fails(1, "coccicheck", r"error: coccicheck exited with 3 \[bad\.cocci\]")
+
+    def test_coccicheck_that_gives_up(self):
+        # After its time for a file, with exit status 0.
+        self.steps[0][1]["arch/arm64/mm/toy.c"] += "/* SLOW */\n"
+        self.fails(1, "coccicheck", r"An error occurred .* \[bad\.cocci\]")
 
     def test_coccicheck_that_cannot_be_run(self):
         self.steps[0][1]["scripts/coccinelle/other.cocci"] = "virtual report\n// OCAML\n"
