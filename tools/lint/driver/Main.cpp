@@ -25,6 +25,7 @@ input      -p DIR              where compile_commands.json is (.)
            -j N                worker processes (one for each CPU)
            --cache-dir=DIR     facts of earlier runs (~/.cache/kpkeys-lint); --no-cache
            --per-unit          analyse the named units alone; leaves out checks of the whole program
+           --replace=F=OTHER   the named units as if F in the tree held what OTHER holds
            --ninja=FILE        write a Ninja file that does the same, a command a unit
 checks     --checks=LIST       names, patterns, levelN, -NAME (level1); --list-checks
            --suppressions=FILE findings not to report, each with its reason
@@ -85,6 +86,7 @@ cl::opt<unsigned> Jobs("j", cl::Prefix);
 cl::opt<std::string> CacheDir("cache-dir");
 cl::opt<bool> NoCache("no-cache");
 cl::opt<bool> PerUnit("per-unit");
+cl::list<std::string> Replacements("replace");
 cl::opt<std::string> Ninja("ninja");
 cl::opt<unsigned> CommandNumber("command", cl::sub(FactsCommand));
 cl::opt<std::string> Output("output", cl::sub(FactsCommand));
@@ -104,6 +106,7 @@ static Options readOptions(const char *Argv0) {
   O.Suppressions.assign(Suppressions.begin(), Suppressions.end());
   O.NoCache = NoCache;
   O.PerUnit = PerUnit;
+  O.Replacements.assign(Replacements.begin(), Replacements.end());
   O.Checks = Checks;
   O.Format = OutputFormat;
   O.JSONFile = JSONFile;

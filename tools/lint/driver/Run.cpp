@@ -82,6 +82,9 @@ static Expected<Config> makeConfig(const Options &Opts) {
 
 namespace {
 
+/// Files that are read with another text than they have on disk, by absolute path.
+using Replacements = std::map<std::string, std::string>;
+
 /// Everything that a verdict is made of.
 struct Analysis {
   std::string SourceRoot;
@@ -91,6 +94,7 @@ struct Analysis {
   /// Files of the units that were asked for; if none were, all are shown.
   std::optional<StringSet<>> Shown;
   unsigned Cached = 0;               ///< How many of the units came from the cache.
+  Replacements Replaced;
   bool WholeProgram = true;
 };
 
@@ -100,6 +104,12 @@ struct Policy {
   Suppressions Suppress;
   LineFilter Filter;
   std::optional<Baseline> Known;
+};
+
+/// What a verdict needs besides facts.
+struct Rules {
+  lint::Config Config;
+  Policy Wanted;
 };
 
 } // namespace
@@ -143,6 +153,16 @@ static Expected<Policy> makePolicy(const Options &Opts) {
   return P;
 }
 
+static Expected<Rules> readRules(const Options &Opts) {
+  auto Config = makeConfig(Opts);
+  if (!Config)
+    return Config.takeError();
+  auto Wanted = makePolicy(Opts);
+  if (!Wanted)
+    return Wanted.takeError();
+  return Rules{std::move(*Config), std::move(*Wanted)};
+}
+
 /// @p Path relative to the source tree, if it is in it.
 static StringRef relative(StringRef Path, StringRef Root) {
   StringRef Rest = Path;
@@ -153,6 +173,10 @@ static StringRef relative(StringRef Path, StringRef Root) {
 static void scanComments(Suppressions &Suppress, const Analysis &A, FileIndex &Files) {
   for (const auto &Entry : A.Read) {
     std::string Path = sys::path::is_absolute(Entry.first()) ? Entry.first().str() : A.SourceRoot + "/" + Entry.first().str();
+    if (auto It = A.Replaced.find(Path); It != A.Replaced.end()) {
+      Suppress.scanSource(It->second, Entry.first());
+      continue;
+    }
     if (!Files.get(Path).HasMarker)
       continue;
     if (auto Buffer = MemoryBuffer::getFile(Path))
@@ -195,6 +219,17 @@ static json::Value constantsJSON(ArrayRef<ContextUse> Uses) {
   return Out;
 }
 
+static json::Value writesJSON(ArrayRef<Finding> Sites) {
+  json::Array Out;
+  for (const Finding &F : Sites) {
+    auto [Shape, Text] = StringRef(F.Key).split(' ');
+    // The message goes on after "SHAPE 'TEXT': ".
+    Out.push_back(json::Object{{"file", F.Loc.File}, {"line", F.Loc.Line}, {"column", F.Loc.Column}, {"function", F.Function},
+                               {"shape", Shape}, {"text", Text}, {"message", StringRef(F.Message).drop_front(F.Key.size() + 4)}});
+  }
+  return Out;
+}
+
 /// Lists and reports take the place of findings on standard output; true if one was asked for.
 static bool printLists(const Options &Opts, const LinkResult &Linked) {
   bool JSON = Opts.Format == kpkeys::Format::JSON;
@@ -204,9 +239,13 @@ static bool printLists(const Options &Opts, const LinkResult &Linked) {
     else
       listConstants(Linked.ContextConstants);
   }
-  if (Opts.List == "pgtable-guard")
-    for (const Finding &F : Linked.WriteSites)
-      outs() << formatv("{0}:{1}:{2}: {3}\n", F.Loc.File, F.Loc.Line, F.Loc.Column, F.Message);
+  if (Opts.List == "pgtable-guard") {
+    if (JSON)
+      outs() << formatv("{0:2}\n", writesJSON(Linked.WriteSites));
+    else
+      for (const Finding &F : Linked.WriteSites)
+        outs() << formatv("{0}:{1}:{2}: {3}\n", F.Loc.File, F.Loc.Line, F.Loc.Column, F.Message);
+  }
   if (Opts.Report == "scope") {
     if (JSON)
       outs() << formatv("{0:2}\n", scopeJSON(Linked.Scope));
@@ -334,10 +373,10 @@ static std::string problemLine(StringRef Unit, StringRef Why) {
 }
 
 /// Analyse one unit, here and now.
-static WorkResult analyseOne(const UnitCommand &Unit, const Config &Config) {
+static WorkResult analyseOne(const UnitCommand &Unit, const Config &Config, const Replacements &Replaced = {}) {
   WorkResult Result;
   Result.Began = now();
-  Expected<Facts> Found = analyseUnit(Unit, Config, Result.Diagnostics);
+  Expected<Facts> Found = analyseUnit(Unit, Config, Result.Diagnostics, Replaced);
   if (!Found) {
     Result.Text = toString(Found.takeError());
     return Result;
@@ -369,6 +408,8 @@ public:
   Error collect(ArrayRef<size_t> Chosen, ArrayRef<size_t> Named, unsigned Jobs) {
     for (size_t I : Named)
       IsNamed.insert(I);
+    for (const auto &[Path, Text] : Into.Replaced)
+      Unread.insert(Path);
     std::vector<size_t> Missing;
     for (size_t I : Chosen)
       if (!takeFromCache(I))
@@ -379,7 +420,8 @@ public:
       Line.update(++Count, DB.nameOf(DB.Units[I]));
       take(I, std::move(Result));
     };
-    if (Error E = runWorkers(Missing, Jobs, [&](size_t I) { return analyseOne(DB.Units[I], Config); }, Done))
+    auto Work = [&](size_t I) { return analyseOne(DB.Units[I], Config, isReplaced(I) ? Into.Replaced : Replacements()); };
+    if (Error E = runWorkers(Missing, Jobs, Work, Done))
       return E;
     Line.clear();
     finish(Chosen);
@@ -387,7 +429,12 @@ public:
   }
 
 private:
+  /// Whether a unit is analysed with other texts than the cache goes by.
+  bool isReplaced(size_t I) const { return !Into.Replaced.empty() && IsNamed.contains(I); }
+
   bool takeFromCache(size_t I) {
+    if (isReplaced(I))
+      return false;
     std::optional<FactCache::Entry> Entry = Cache.find(DB.Units[I]);
     if (!Entry)
       return false;
@@ -413,7 +460,7 @@ private:
       Failed[I] = problemLine(Name, "its facts are damaged: " + toString(Found.takeError()));
       return;
     }
-    if (!CacheError)
+    if (!isReplaced(I) && !CacheError)
       CacheError = Cache.store(DB.Units[I], Result.Text, Result.Dependencies, Result.Began);
     keep(I, std::move(*Found), Result.Dependencies);
   }
@@ -421,6 +468,8 @@ private:
   void keep(size_t I, Facts Found, ArrayRef<std::string> Dependencies) {
     for (const std::string &Path : Dependencies) {
       StringRef Name = relative(Path, DB.SourceRoot);
+      if (isReplaced(I))
+        Unread.erase(Path);
       Into.Read.insert(Name);
       if (Into.Shown && IsNamed.contains(I))
         Into.Shown->insert(Name);
@@ -435,6 +484,9 @@ private:
         Into.Units.push_back(std::move(It->second));
       else
         Into.Problems.push_back(Failed[I]);
+    // Without it, all would be judged as if nothing were replaced.
+    for (const std::string &Path : Unread)
+      Into.Problems.push_back("--replace: none of the named units reads " + Path + "; name one that does");
   }
 
   const Database &DB;
@@ -442,6 +494,7 @@ private:
   FactCache &Cache;
   Analysis &Into;
   std::set<size_t> IsNamed;
+  std::set<std::string> Unread; ///< Files to be replaced that no unit has read yet.
   std::map<size_t, Facts> Collected;
   std::map<size_t, std::string> Failed;
   Error CacheError = Error::success();
@@ -453,13 +506,32 @@ static unsigned jobs(const Options &Opts) {
   return Opts.Jobs ? Opts.Jobs : hardware_concurrency().compute_thread_count();
 }
 
+/// What --replace=FILE=OTHER asks for. FILE is in the source tree, or absolute.
+static Expected<Replacements> readReplacements(const Options &Opts, StringRef SourceRoot) {
+  Replacements Result;
+  if (!Opts.Replacements.empty() && Opts.Files.empty())
+    return createStringError(inconvertibleErrorCode(), "--replace: name the units that are analysed with the other text");
+  for (StringRef Pair : Opts.Replacements) {
+    auto [Name, Other] = Pair.split('=');
+    if (Name.empty() || Other.empty())
+      return createStringError(inconvertibleErrorCode(), "--replace=" + Pair + ": give FILE=OTHER");
+    SmallString<256> Path(sys::path::is_absolute(Name) ? "" : SourceRoot);
+    sys::path::append(Path, Name);
+    sys::path::remove_dots(Path, /*remove_dot_dot=*/true);
+    if (!sys::fs::exists(Path))
+      return createStringError(inconvertibleErrorCode(), "--replace=" + Pair + ": there is no " + Path + "; name a file of the source tree");
+    Expected<std::string> Text = readFile(Other, "--replace");
+    if (!Text)
+      return Text.takeError();
+    Result[std::string(Path)] = std::move(*Text);
+  }
+  return Result;
+}
+
 int runLint(const Options &Opts) {
-  auto Config = makeConfig(Opts);
-  if (!Config)
-    return usage(Config.takeError());
-  auto P = makePolicy(Opts);
-  if (!P)
-    return usage(P.takeError());
+  auto R = readRules(Opts);
+  if (!R)
+    return usage(R.takeError());
   auto DB = loadDatabase(Opts.BuildDir);
   if (!DB)
     return usage(DB.takeError());
@@ -472,7 +544,7 @@ int runLint(const Options &Opts) {
     return usage(Chosen.takeError());
   FactCache Cache;
   if (!Opts.NoCache) {
-    auto Opened = FactCache::open(Opts.CacheDir.empty() ? defaultCacheDirectory() : Opts.CacheDir, *Config);
+    auto Opened = FactCache::open(Opts.CacheDir.empty() ? defaultCacheDirectory() : Opts.CacheDir, R->Config);
     if (!Opened)
       return usage(Opened.takeError());
     Cache = std::move(*Opened);
@@ -482,9 +554,13 @@ int runLint(const Options &Opts) {
   A.WholeProgram = !Opts.PerUnit;
   if (!Opts.Files.empty() && !Opts.PerUnit)
     A.Shown.emplace();
-  if (Error E = Collector(*DB, *Config, Cache, A).collect(*Chosen, *Named, jobs(Opts)))
+  auto Replaced = readReplacements(Opts, DB->SourceRoot);
+  if (!Replaced)
+    return usage(Replaced.takeError());
+  A.Replaced = std::move(*Replaced);
+  if (Error E = Collector(*DB, R->Config, Cache, A).collect(*Chosen, *Named, jobs(Opts)))
     return usage(std::move(E));
-  int Status = conclude(Opts, *P, *Config, A, Cache.files());
+  int Status = conclude(Opts, R->Wanted, R->Config, A, Cache.files());
   if (Error E = Cache.finish())
     return usage(std::move(E));
   return Status;
@@ -617,12 +693,9 @@ static Expected<std::vector<std::string>> expandNames(ArrayRef<std::string> Name
 }
 
 int runLink(const Options &Opts) {
-  auto Config = makeConfig(Opts);
-  if (!Config)
-    return usage(Config.takeError());
-  auto P = makePolicy(Opts);
-  if (!P)
-    return usage(P.takeError());
+  auto R = readRules(Opts);
+  if (!R)
+    return usage(R.takeError());
   auto Names = expandNames(Opts.Files);
   if (!Names)
     return usage(Names.takeError());
@@ -631,23 +704,20 @@ int runLink(const Options &Opts) {
   // Facts that are missing are callers that are missing.
   if (Opts.Units && Names->size() != Opts.Units)
     return usage(createStringError(inconvertibleErrorCode(), "--units=" + Twine(Opts.Units) + ": there are facts of " + Twine(Names->size())));
-  std::string Stamp = stampOf(*Config);
+  std::string Stamp = stampOf(R->Config);
   Analysis A;
   for (const std::string &Name : *Names)
     if (Error E = addFactFile(Name, Stamp, A))
       return usage(std::move(E));
   FileIndex Files;
-  return conclude(Opts, *P, *Config, A, Files);
+  return conclude(Opts, R->Wanted, R->Config, A, Files);
 }
 
 int runNinja(const Options &Opts) {
   // Found out now, not by each of 600 commands.
-  auto Config = makeConfig(Opts);
-  if (!Config)
-    return usage(Config.takeError());
-  auto P = makePolicy(Opts);
-  if (!P)
-    return usage(P.takeError());
+  auto R = readRules(Opts);
+  if (!R)
+    return usage(R.takeError());
   auto DB = loadDatabase(Opts.BuildDir);
   if (!DB)
     return usage(DB.takeError());

@@ -20,6 +20,8 @@ struct Options {
   std::vector<std::string> Exemptions, Suppressions;
   bool NoCache = false;
   bool PerUnit = false; ///< Analyse the named units alone.
+  /// FILE=OTHER: the named units are analysed with what OTHER holds in FILE.
+  std::vector<std::string> Replacements;
 
   std::string Checks;
   kpkeys::Format Format = kpkeys::Format::Text;

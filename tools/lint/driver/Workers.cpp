@@ -26,11 +26,10 @@ namespace {
 /// leaves behind in the heap adds up over hundreds of units.
 constexpr size_t MostMegabytes = 160;
 
-bool writeAll(int FD, const void *Data, size_t Size) {
-  const char *At = static_cast<const char *>(Data);
+/// Have @p Step move bytes until there are none left. Signals are no reason to stop.
+template <typename Byte, typename Function> bool moveAll(Byte *At, size_t Size, Function Step) {
   while (Size) {
-    // No signal if the other side is gone: that is handled as an error.
-    ssize_t N = ::send(FD, At, Size, MSG_NOSIGNAL);
+    ssize_t N = Step(At, Size);
     if (N < 0 && errno == EINTR)
       continue;
     if (N <= 0)
@@ -41,18 +40,14 @@ bool writeAll(int FD, const void *Data, size_t Size) {
   return true;
 }
 
+bool writeAll(int FD, const void *Data, size_t Size) {
+  // No signal if the other side is gone: that is handled as an error.
+  return moveAll(static_cast<const char *>(Data), Size,
+                 [&](const char *At, size_t Left) { return ::send(FD, At, Left, MSG_NOSIGNAL); });
+}
+
 bool readAll(int FD, void *Data, size_t Size) {
-  char *At = static_cast<char *>(Data);
-  while (Size) {
-    ssize_t N = ::read(FD, At, Size);
-    if (N < 0 && errno == EINTR)
-      continue;
-    if (N <= 0)
-      return false;
-    At += N;
-    Size -= N;
-  }
-  return true;
+  return moveAll(static_cast<char *>(Data), Size, [&](char *At, size_t Left) { return ::read(FD, At, Left); });
 }
 
 /// What precedes the bytes of a result.

@@ -10,7 +10,50 @@ import time
 import unittest
 from pathlib import Path
 
-from support import BAD, CLEAN, HEADER, PROGRAM, LintTest
+from support import BAD, BAD_PLACE, CLEAN, HEADER, PROGRAM, LintTest
+
+
+class ReplaceTest(LintTest):
+    def setUp(self):
+        super().setUp()
+        self.tree.add("a.c", CLEAN)
+        self.tree.add("b.c", CLEAN.replace("clean", "other"))
+        self.tree.write("unread.h", "")
+        self.bad = self.tree.root / "bad.c"
+        self.bad.write_text(BAD)
+
+    def test_unit(self):
+        for name in ("a.c", self.tree.src / "a.c"):
+            with self.subTest(name=name):
+                self.assertEqual(self.places("a.c", f"--replace={name}={self.bad}"), [("context-constant", "a.c", *BAD_PLACE)])
+
+    def test_header_only_for_what_is_named(self):
+        header = self.tree.root / "new.h"
+        header.write_text(HEADER.replace("int ctx", "int ctx, int more"))
+        done = self.lint("a.c", f"--replace=include/linux/kpkeys.h={header}", expect=3)
+        self.assertIn("a.c: not analysed: ", done.stderr)
+        self.assertIn("too few arguments", done.stderr)
+        self.assertNotIn("b.c", done.stderr)
+
+    def test_nothing_of_it_is_kept(self):
+        self.lint()
+        self.lint("a.c", f"--replace=a.c={self.bad}", expect=1)
+        self.assertIn("2 of them before", self.lint().stderr)
+
+    def test_comments_are_those_of_the_other_text(self):
+        self.bad.write_text(BAD.replace("(x);", "(x); /* kpkeys-lint: allow(context-constant) a test */"))
+        self.assertIn("1 suppressed", self.lint("a.c", f"--replace=a.c={self.bad}").stderr)
+
+    def test_bad_input(self):
+        for args, part in ((("a.c", f"--replace=gone.h={self.bad}"), "gone.h"), (("a.c", "--replace=a.c=/gone"), "/gone"),
+                           (("a.c", "--replace=a.c"), "FILE=OTHER"), ((f"--replace=a.c={self.bad}",), "name the units")):
+            with self.subTest(args=args):
+                self.assertOneLine(self.lint(*args, expect=2), "--replace", part)
+
+    def test_a_file_that_the_unit_does_not_read(self):
+        self.assertIn("none of the named units reads", self.lint("a.c", f"--replace=unread.h={self.bad}", expect=3).stderr)
+        # One is enough: each unit has files of its own.
+        self.assertEqual(self.places("a.c", "b.c", f"--replace=a.c={self.bad}"), [("context-constant", "a.c", *BAD_PLACE)])
 
 
 class StepsTest(LintTest):

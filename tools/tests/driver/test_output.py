@@ -192,6 +192,13 @@ class CountingTest(LintTest):
         self.assertRegex(out, r"^clean\.c:4:\d+: 1 = 1 to kpkeys_set_context\(\) in clean\(\)\n$")
         self.assertEqual(json.loads(self.lint("--list=context-constant", "--format=json", "clean.c").stdout)[0]["value"], 1)
 
+    def test_list_of_writes(self):
+        self.tree.add("set.c", "typedef struct { unsigned long long pte; } pte_t;\nvoid set(pte_t *ptep)\n{\n\tptep->pte = 0;\n}\n")
+        expected = {"file": "set.c", "line": 4, "column": 2, "function": "set", "shape": "store", "text": "ptep->pte",
+                    "message": "not under a guard"}
+        self.assertEqual(json.loads(self.lint("--list=pgtable-guard", "--format=json", expect=1).stdout), [expected])
+        self.assertEqual(self.lint("--list=pgtable-guard", expect=1).stdout, "set.c:4:2: store 'ptep->pte': not under a guard\n")
+
     def test_unanalysed(self):
         self.tree.add("half.c", "#ifdef OFF\nvoid f(pte_t *ptep, pte_t pte)\n{\n\tWRITE_ONCE(*ptep, pte);\n}\n#endif\n")
         self.tree.write("arch/arm64/mm/never_built.c", "void g(pmd_t *pmdp)\n{\n\t*pmdp = __pmd(0);\n}\n")
