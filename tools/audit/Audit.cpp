@@ -2,6 +2,8 @@
 
 #include "audit/Audit.h"
 
+#include "lib/Lines.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -385,26 +387,19 @@ Inventory inventory(ArrayRef<Site> Sites) {
 
 Expected<Inventory> parseInventory(StringRef Text, StringRef Name) {
   Inventory Found;
-  unsigned Number = 0;
-  while (!Text.empty()) {
-    StringRef Line;
-    std::tie(Line, Text) = Text.split('\n');
-    ++Number;
-    Line = Line.trim();
-    if (Line.empty() || Line.starts_with("#"))
-      continue;
+  Error E = forEachLine(Text, Name, [&](StringRef Line, unsigned) -> Error {
     SmallVector<StringRef> Words;
     Line.split(Words, ' ', -1, /*KeepEmpty=*/false);
     unsigned Count;
     if (Words.size() != 5 || Words[4].getAsInteger(10, Count) || !Count)
-      return createStringError(inconvertibleErrorCode(), Name + ":" + Twine(Number) +
-                                                             ": this is not 'FUNCTION REGISTER KIND ORIGIN COUNT': "
-                                                             "make the file with --print-sites");
+      return badLine("this is not 'FUNCTION REGISTER KIND ORIGIN COUNT': make the file with --print-sites");
     SiteClass C{Words[0].str(), Words[1].str(), Words[2].str(), Words[3].str()};
     if (!Found.try_emplace(C, Count).second)
-      return createStringError(inconvertibleErrorCode(),
-                               Name + ":" + Twine(Number) + ": this stands there twice: remove one line");
-  }
+      return badLine("this stands there twice: remove one line");
+    return Error::success();
+  });
+  if (E)
+    return std::move(E);
   return Found;
 }
 

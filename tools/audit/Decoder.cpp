@@ -451,17 +451,15 @@ Instruction Decoder::decode(uint32_t Word, uint64_t Address) {
       Out.Kind = Op::Other;
     break;
   case Shape::Bitfield:
+  case Shape::BitfieldInsert: {
+    // What is inserted into is an operand, too.
+    unsigned First = Info.S == Shape::BitfieldInsert ? 2 : 1;
     Out.Dest = reg(0);
-    Out.A = reg(1);
-    Out.Imm = imm(2);
-    Out.Imm2 = imm(3);
+    Out.A = reg(First);
+    Out.Imm = imm(First + 1);
+    Out.Imm2 = imm(First + 2);
     break;
-  case Shape::BitfieldInsert:
-    Out.Dest = reg(0);
-    Out.A = reg(2);
-    Out.Imm = imm(3);
-    Out.Imm2 = imm(4);
-    break;
+  }
   case Shape::Select:
     Out.Dest = reg(0);
     Out.A = reg(1);

@@ -2,6 +2,8 @@
 
 #include "audit/Places.h"
 
+#include "lib/Lines.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
@@ -21,17 +23,7 @@ ArrayRef<std::pair<StringRef, Rule>> ruleNames() {
 
 Expected<Places> Places::parse(StringRef Text, StringRef Name) {
   Places P;
-  unsigned Number = 0;
-  auto bad = [&](const Twine &Why) {
-    return createStringError(inconvertibleErrorCode(), Name + ":" + Twine(Number) + ": " + Why);
-  };
-  while (!Text.empty()) {
-    StringRef Raw;
-    std::tie(Raw, Text) = Text.split('\n');
-    ++Number;
-    StringRef Rest = Raw.trim();
-    if (Rest.empty() || Rest.starts_with("#"))
-      continue;
+  Error E = forEachLine(Text, Name, [&](StringRef Rest, unsigned Number) -> Error {
     auto word = [&] {
       size_t End = Rest.find_first_of(" \t");
       StringRef Word = Rest.substr(0, End);
@@ -42,16 +34,19 @@ Expected<Places> Places::parse(StringRef Text, StringRef Name) {
     StringRef Pattern = word();
     const auto *Found = llvm::find_if(ruleNames(), [&](const auto &R) { return R.first == RuleName; });
     if (Found == ruleNames().end())
-      return bad("there is no rule '" + RuleName + "': use one of " +
-                 join(map_range(ruleNames(), [](const auto &R) { return R.first.str(); }), ", "));
+      return badLine("there is no rule '" + RuleName + "': use one of " +
+                     join(map_range(ruleNames(), [](const auto &R) { return R.first.str(); }), ", "));
     if (Pattern.empty() || Rest.empty())
-      return bad("give the rule, a function and the reason: " + RuleName + " FUNCTION REASON");
+      return badLine("give the rule, a function and the reason: " + RuleName + " FUNCTION REASON");
     P.Lines.push_back(std::make_unique<Line>(Line{Found->second, Pattern.str(), Rest.str(), Name.str(), Number, false}));
     Expected<GlobPattern> Glob = GlobPattern::create(P.Lines.back()->Pattern);
     if (!Glob)
-      return bad("'" + Pattern + "' is not a pattern: " + toString(Glob.takeError()));
+      return badLine("'" + Pattern + "' is not a pattern: " + toString(Glob.takeError()));
     P.Globs.push_back(std::move(*Glob));
-  }
+    return Error::success();
+  });
+  if (E)
+    return std::move(E);
   return P;
 }
 

@@ -800,6 +800,12 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     flow(S, N.Next);
     return std::nullopt;
   };
+  auto follow = [&](const State &Way, bool Taken) {
+    if (Taken)
+      branch(Way, Ins.Target);
+    else
+      goOn(Way, Address);
+  };
   // An instruction that faults may have been carried out in part.
   for (uint64_t Fixup : N.Fixups)
     branch(S, Fixup);
@@ -885,10 +891,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
       Way.Key.Decision = 0;
       if (Way.Flag.Is == Flags::Decided)
         Way.Flag = Flags();
-      if (Taken)
-        branch(Way, Ins.Target);
-      else
-        goOn(Way, Address);
+      follow(Way, Taken);
     }
     return std::nullopt;
   }
@@ -898,10 +901,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
       uint8_t Reg = Ins.Is32 ? static_cast<uint8_t>(RegNone) : Ins.A;
       if (!take(Way, reg(S, Ins.A, Ins.Is32), Values.constant(0), Reg, Taken != Ins.Negated))
         continue;
-      if (Taken)
-        branch(Way, Ins.Target);
-      else
-        goOn(Way, Address);
+      follow(Way, Taken);
     }
     return std::nullopt;
   case Op::TestBranch:
@@ -909,10 +909,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
       State Way = S;
       if (!takeBit(Way, Ins.A, Ins.Imm & 63, Taken == Ins.Negated))
         continue;
-      if (Taken)
-        branch(Way, Ins.Target);
-      else
-        goOn(Way, Address);
+      follow(Way, Taken);
     }
     return std::nullopt;
   case Op::OtherBranch:

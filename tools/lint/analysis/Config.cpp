@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "Config.h"
 
+#include "lib/Lines.h"
+
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -235,30 +237,24 @@ Expected<Config> loadConfig(StringRef Text) {
 Expected<std::vector<Exemption>> parseExemptions(StringRef Text,
                                                  StringRef Origin) {
   std::vector<Exemption> Result;
-  unsigned Number = 0;
-  while (!Text.empty()) {
-    StringRef Line;
-    std::tie(Line, Text) = Text.split('\n');
-    ++Number;
-    Line = Line.trim();
-    if (Line.empty() || Line.starts_with("#"))
-      continue;
-    auto [Check, Rest] = getToken(Line);
-    auto [Place, Reason] = getToken(Rest);
-    Reason = Reason.trim();
-    auto Fail = [&, Number = Number](const Twine &Why) {
-      return createStringError(Origin + ":" + Twine(Number) + ": " + Why);
-    };
-    if (!findCheck(checks(), Check))
-      return Fail("no check is called '" + Check + "'");
-    if (Place.empty())
-      return Fail("expected CHECK FILE[::FUNCTION] REASON");
-    if (Reason.empty())
-      return Fail("an exemption needs a reason after '" + Place + "'");
-    auto [File, Function] = Place.split("::");
-    Result.push_back({Check.str(), File.str(), Function.str(), Reason.str(),
-                      Origin.str(), Number});
-  }
+  Error E = forEachLine(
+      Text, Origin, [&](StringRef Line, unsigned Number) -> Error {
+        auto [Check, Rest] = getToken(Line);
+        auto [Place, Reason] = getToken(Rest);
+        Reason = Reason.trim();
+        if (!findCheck(checks(), Check))
+          return badLine("no check is called '" + Check + "'");
+        if (Place.empty())
+          return badLine("expected CHECK FILE[::FUNCTION] REASON");
+        if (Reason.empty())
+          return badLine("an exemption needs a reason after '" + Place + "'");
+        auto [File, Function] = Place.split("::");
+        Result.push_back({Check.str(), File.str(), Function.str(),
+                          Reason.str(), Origin.str(), Number});
+        return Error::success();
+      });
+  if (E)
+    return std::move(E);
   return Result;
 }
 
