@@ -66,7 +66,9 @@ Config::Config()
       RegisterEncoding{3, 0, 10, 2, 4},
       Harmless{"kfree", "kvfree", "vfree", "free_pages_exact",
                "kmem_cache_free", "kasan_*", "__kasan_*", "kmsan_*",
-               "kmemleak_*", "__kcsan_*", "debug_check_no_*"},
+               "kmemleak_*", "__kcsan_*", "debug_check_no_*",
+               // Sets a register to the address of the table.
+               "idmap_cpu_replace_ttbr1"},
       Sleeping{"__might_sleep", "__might_resched", "might_fault", "schedule",
                "schedule_*", "__cond_resched", "__schedule", "mutex_lock*",
                "down_read*", "down_write*", "down", "down_interruptible",
