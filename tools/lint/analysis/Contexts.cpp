@@ -28,6 +28,7 @@ private:
   GuardClass describe(const Body &B);
   void checkConstants(const Body &B);
   void checkInline(const Body &B);
+  void checkConstructors(const Body &B);
   void checkAddresses();
 
   bool isFixed(const Body &B, const Expr *E, unsigned Depth = 0) const;
@@ -481,6 +482,29 @@ void ContextChecks::checkAddresses() {
   }
 }
 
+/// What a guard's constructor enters, its cleanup function leaves. Flow follows
+/// variables that have one.
+void ContextChecks::checkConstructors(const Body &B) {
+  // A class made of another one hands the duty on.
+  if (constructedClass(B.Function))
+    return;
+  llvm::SmallPtrSet<const Expr *, 4> Owned;
+  for (const auto &[V, ScopeEnd] : B.Cleanups)
+    if (V->getInit())
+      Owned.insert(strip(V->getInit()));
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *Callee = C->getDirectCallee();
+    std::optional<llvm::StringRef> Class = constructedClass(Callee);
+    auto It = Class ? U.GuardClasses.find(*Class) : U.GuardClasses.end();
+    if (It == U.GuardClasses.end() || It->second.Noop || Owned.contains(C))
+      continue;
+    U.report("context-restore", C->getBeginLoc(), B.Function,
+             "the context that '" + nameOf(Callee) +
+                 "' enters is left by no cleanup function",
+             "constructed " + *Class);
+  }
+}
+
 void ContextChecks::run() {
   findFunctions(); // Setters tell which values are fixed.
   findRegisterWrites();
@@ -489,6 +513,7 @@ void ContextChecks::run() {
   for (const auto &B : U.Bodies) {
     checkConstants(*B);
     checkInline(*B);
+    checkConstructors(*B);
   }
   checkAddresses();
 }

@@ -229,7 +229,7 @@ void zeroed(pte_t *ptep, pte_t pte)
 
 void no_cleanup(pte_t *ptep, pte_t pte)
 {
-	class_kpkeys_hardened_pgtables_t g = class_kpkeys_hardened_pgtables_constructor();
+	class_kpkeys_hardened_pgtables_t g = class_kpkeys_hardened_pgtables_constructor(); // CHECK: 39 context-restore
 
 	use(g.pkey_reg);
 	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard

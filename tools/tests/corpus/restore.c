@@ -251,6 +251,24 @@ DEFINE_LOCK_GUARD_0(nothing, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST),
 DEFINE_LOCK_GUARD_0(copies, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // OK
 		    u64 reg = _T->pkey_reg; kpkeys_restore_pkey_reg(reg), u64 pkey_reg)
 
+/* A guard without its cleanup function. */
+void nobody_leaves(void)
+{
+	class_whole_t g = class_whole_constructor(); // CHECK: 20 context-restore
+	use(g.pkey_reg);
+}
+
+void nobody_keeps(void)
+{
+	class_whole_constructor(); // CHECK: 2 context-restore
+}
+
+void leaves_by_itself(void)
+{
+	class_whole_t g __cleanup(class_whole_destructor) = class_whole_constructor(); // OK
+	use(g.pkey_reg);
+}
+
 void use_guards(void)
 {
 	guard(nothing)();
