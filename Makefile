@@ -58,7 +58,7 @@ test-scripts: ## the scripts' own tests, bad input included
 	@$(KPKEYS) test scripts
 test-tools: ## kpkeys-lint and kpkeys-audit: unit tests, corpus, bad input (SANITIZE=1: with ASan and UBSan)
 	@$(KPKEYS) test tools
-test-checks: ## 'make lint' and 'make audit': no findings
+test-checks: ## 'make lint' and 'make audit': no findings; some of mutants-lint
 	@$(KPKEYS) test checks
 test-guests: ## KUnit in every guest
 	@$(KPKEYS) test guests
@@ -76,11 +76,13 @@ mutants-kernel: ## each guard and keying call left out in turn: do the tests not
 	@$(KPKEYS) mutants
 
 ##@ Source checks
-.PHONY: lint audit bench-lint
+.PHONY: lint audit bench-lint mutants-lint
 lint: ## kpkeys-lint on the patched kernel; findings in out/lint/
 	@$(KPKEYS) lint
 audit: ## kpkeys-audit on the same kernel once built: each write of POR_EL1, its value, its end
 	@$(KPKEYS) audit
+mutants-lint: ## hundreds of changes of the series that kpkeys-lint has to notice (a sample is part of test-checks)
+	@$(KPKEYS) mutants-lint
 bench-lint: ## what kpkeys-lint costs, as ratios to clang -w -fsyntax-only
 	@$(KPKEYS) bench-lint
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, cxxtools, guests, letter, mail, mutants, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import benchqemu, cxxtools, guests, letter, lintwrites, mail, mutants, mutantslint, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -112,6 +112,16 @@ def _mutants(args: argparse.Namespace) -> int:
     if args.list:
         return mutants.list_mutants()
     return mutants.mutants(args.mutant or settings.text("MUTANTS").split(), args.sample or settings.sample())
+
+
+def _lint_writes(args: argparse.Namespace) -> int:
+    return lintwrites.lint_writes()
+
+
+def _mutants_lint(args: argparse.Namespace) -> int:
+    if args.list:
+        return mutantslint.list_mutants()
+    return mutantslint.lint_mutants(args.mutant or settings.text("MUTANTS").split(), args.sample or settings.sample())
 
 
 def _test(args: argparse.Namespace) -> int:
@@ -235,6 +245,16 @@ def _parser() -> argparse.ArgumentParser:
 
     steps = verbs.add_parser("series-check", help="build, boot and check each patch of the kernel series: compilers, KUnit, sparse, coccicheck, kpkeys-lint (FROM= and TO= limit it)")
     steps.set_defaults(run=_series_check)
+
+    writes = verbs.add_parser("lint-writes", help="hold the writes that kpkeys-lint finds against tools/tests/writes/linux.txt, made by hand")
+    writes.set_defaults(run=_lint_writes)
+
+    noticed = verbs.add_parser("mutants-lint", help="change one guard, context or restore of the kernel series at a time: does kpkeys-lint notice?",
+                               epilog="Example: mutants-lint '*:set_pmd:*'; what is found is in out/lint/mutants/summary.json.")
+    noticed.add_argument("mutant", nargs="*", help="names, patterns or numbers (default: MUTANTS=, or all)")
+    noticed.add_argument("--sample", type=int, default=0, help="only so many, always the same (default: SAMPLE=, or all)")
+    noticed.add_argument("--list", action="store_true", help="list the mutants and end")
+    noticed.set_defaults(run=_mutants_lint)
 
     missing = verbs.add_parser("mutants", help="leave out one guard or keying call of the kernel series at a time: do the tests notice?")
     missing.add_argument("mutant", nargs="*", help="names, patterns or numbers (default: MUTANTS=, or all)")

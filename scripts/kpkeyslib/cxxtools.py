@@ -150,12 +150,17 @@ def make_database(tree: Path, build: Path, directory: Path) -> Path:
     program = tree / "scripts" / "clang-tools" / "gen_compile_commands.py"
     new = directory / ".new-compile_commands.json"
     toolroot.get().run(["python3", program, "-d", build, "-o", new], cwd=build, log=settings.out() / "log" / "lint-database.log",
-                       failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **_binds(tree))
+                       failure=Failure("the compilation database could not be made", "is the kernel built?", ui.BUILD_FAILED), **binds(tree))
     new.rename(path)
     return path
 
 
-def _binds(tree: Path) -> dict:
+def lint_cache() -> Path:
+    """Where kpkeys-lint keeps the facts of units."""
+    return settings.out() / "lint" / "cache"
+
+
+def binds(tree: Path) -> dict:
     """The work tree may lie outside the project."""
     return {"readable": [tree]} if settings.PROJECT not in tree.parents else {}
 
@@ -171,9 +176,9 @@ def lint(arguments: Sequence[str] = (), guest: str = "") -> int:
         for report in reports:
             # Let no reader take those of an earlier run for those of this one.
             report.unlink(missing_ok=True)
-        options = [f"--cache-dir={directory / 'cache'}", f"-j{settings.jobs()}", f"--json={reports[0]}", f"--sarif={reports[1]}",
+        options = [f"--cache-dir={lint_cache()}", f"-j{settings.jobs()}", f"--json={reports[0]}", f"--sarif={reports[1]}",
                    f"--exemptions={EXEMPTIONS}"]
-        status = toolroot.get().run([program, "-p", commands, *options, *arguments], check=False, **_binds(what.tree)).returncode
+        status = toolroot.get().run([program, "-p", commands, *options, *arguments], check=False, **binds(what.tree)).returncode
         if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE, ui.BUILD_FAILED):
             raise Failure(f"kpkeys-lint ended with status {status}", "that is a defect of the tool; run it with V=1 and report what it says")
         if reports[0].exists():
@@ -220,4 +225,4 @@ def bench(units: int) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         return toolroot.get().run(["python3", BENCH, f"--units={units}", f"--scratch={scratch}", f"--jobs={settings.jobs()}", program, commands],
-                                  check=False, **_binds(what.tree)).returncode
+                                  check=False, **binds(what.tree)).returncode

@@ -30,8 +30,8 @@ MAKEFILE = "mm/Makefile"
 MARK = "kpkeys_mutant_site="
 
 GUARD = "kpkeys_hardened_pgtables"
-_GUARD_USE = re.compile(rf"\b(?:scoped_)?guard\s*\(\s*({GUARD})\s*\)")
-_GUARD_DEFINITION = re.compile(rf"^(KPKEYS_GUARD\w*)\(({GUARD})\b", re.M)
+GUARD_USE = re.compile(rf"\b(?:scoped_)?guard\s*\(\s*({GUARD})\s*\)")
+GUARD_DEFINITION = re.compile(rf"^(KPKEYS_GUARD\w*)\(({GUARD})\b", re.M)
 
 # Tests and the scanner: they look at the protection and are no part of it.
 CHECKERS = re.compile(r"(?:^|/)tests/|kunit|kpkeys_debug\.h$|kpkeys_hardened_pgtables(?:_debug\.c|\.h)$|^(?:Documentation|tools|samples)/")
@@ -157,7 +157,7 @@ class _Found:
     guard: bool = False
 
 
-def _blank(text: str) -> str:
+def blank(text: str) -> str:
     """@text with comments and strings blanked; each character keeps its place."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
     return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text)
@@ -178,14 +178,14 @@ def _heading_name(heading: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Region:
+class Region:
     name: str
     start: int
     end: int
     macro: bool
 
 
-def _regions(code: str) -> list[_Region]:
+def regions(code: str) -> list[Region]:
     """Functions, as the kernel's style has them ('{' and '}' in the first column), and macros of @code."""
     found = []
     heading: list[str] = []
@@ -205,10 +205,10 @@ def _regions(code: str) -> list[_Region]:
                 number += 1
             macro = re.match(r"\s*#\s*define\s+(\w+)", code[begin:offset])
             if macro:
-                found.append(_Region(macro[1], begin, offset, True))
+                found.append(Region(macro[1], begin, offset, True))
         elif start >= 0:
             if line.startswith("}"):
-                found.append(_Region(name, start, offset, False))
+                found.append(Region(name, start, offset, False))
                 name, start, heading = "", -1, []
         elif line.startswith("{"):
             name, start = _heading_name("".join(heading)), begin
@@ -219,7 +219,7 @@ def _regions(code: str) -> list[_Region]:
     return found
 
 
-def _end_of_call(code: str, opening: int, where: str) -> tuple[int, list[tuple[int, int]]]:
+def end_of_call(code: str, opening: int, where: str) -> tuple[int, list[tuple[int, int]]]:
     """Where the call whose '(' is at @opening ends, and where its arguments are."""
     depth = 0
     arguments = []
@@ -259,8 +259,8 @@ class _File:
     def __init__(self, name: str, text: str):
         self.name = name
         self.text = text
-        self.code = _blank(text)
-        self.regions = _regions(self.code)
+        self.code = blank(text)
+        self.regions = regions(self.code)
         self.found: list[_Found] = []
         self.covered: set[int] = set()
 
@@ -268,10 +268,10 @@ class _File:
         return Failure(f"{self.name}:{_line(self.text, at)}: {what}",
                        "teach the rules in scripts/kpkeyslib/mutantsites.py about it")
 
-    def _region(self, at: int) -> _Region | None:
+    def _region(self, at: int) -> Region | None:
         return next((r for r in self.regions if r.start <= at < r.end), None)
 
-    def _inside(self, at: int, what: str) -> _Region | None:
+    def _inside(self, at: int, what: str) -> Region | None:
         """The function or macro that the code at @at is in; None for a declaration."""
         region = self._region(at)
         if region:
@@ -293,12 +293,12 @@ class _File:
         self.found.sort(key=lambda f: f.start)
         self._check_watched()
 
-    def _add(self, region: _Region, kind: str, start: int, end: int, edits: list[tuple[int, int, str]], guard: bool = False) -> None:
+    def _add(self, region: Region, kind: str, start: int, end: int, edits: list[tuple[int, int, str]], guard: bool = False) -> None:
         self.found.append(_Found(self.name, region.name, kind, start, edits, guard))
         self.covered.update(range(start, end))
 
     def _guards(self) -> None:
-        for use in _GUARD_USE.finditer(self.code):
+        for use in GUARD_USE.finditer(self.code):
             region = self._inside(use.start(), "a guard")
             if not region:
                 raise self._refuse(use.start(), "a guard outside of what looks like a function")
@@ -312,12 +312,12 @@ class _File:
             if region.macro and re.match(rf"\s*#\s*define\s+{call.function}\(", self.code[region.start:use.end()]):
                 # Its own definition
                 continue
-            end, arguments = _end_of_call(self.code, use.end() - 1, f"{self.name}:{_line(self.text, use.start())}")
+            end, arguments = end_of_call(self.code, use.end() - 1, f"{self.name}:{_line(self.text, use.start())}")
             if "\n#" in self.code[use.start():end]:
                 raise self._refuse(use.start(), f"{call.function}() with a preprocessor line among its arguments")
             self._add(region, call.kind or call.function, use.start(), end, _wrapped(call, self.text, use.start(), end, arguments))
 
-    def _once(self, function: str, old: str, what: str) -> tuple[_Region, re.Match]:
+    def _once(self, function: str, old: str, what: str) -> tuple[Region, re.Match]:
         hits = [(region, match) for region in self.regions if region.name == function
                 for match in re.compile(old).finditer(self.code, region.start, region.end)]
         if len(hits) != 1:
@@ -348,7 +348,7 @@ class _File:
             raise self._refuse(at, f"{word[0]} in {region.name}() is not a site that can be left out")
 
 
-def _apply(text: str, edits: list[tuple[int, int, str]], where: str) -> str:
+def apply(text: str, edits: list[tuple[int, int, str]], where: str) -> str:
     """@text with @edits made; one may lie within another's two ends."""
     result = []
     last = 0
@@ -371,9 +371,9 @@ def _with_include(text: str, where: str) -> str:
 def _guard_copies(file: _File, numbers: list[int]) -> list[tuple[int, int, str]]:
     """Edits that define a guard of its own for each of the sites @numbers, wherever the real one is defined."""
     edits = []
-    for definition in _GUARD_DEFINITION.finditer(file.code):
+    for definition in GUARD_DEFINITION.finditer(file.code):
         opening = file.code.index("(", definition.end(1))
-        end, arguments = _end_of_call(file.code, opening, file.name)
+        end, arguments = end_of_call(file.code, opening, file.name)
         words = [file.text[slice(*a)].strip() for a in arguments]
         if definition[1] == "KPKEYS_GUARD_COND" and len(words) == 3:
             copies = [f"KPKEYS_GUARD_COND(kpkeys_mutant_{n}, {words[1]}, ({words[2]}) && !kpkeys_mutant_is({n}))" for n in numbers]
@@ -456,7 +456,7 @@ def rewrite(sources: Mapping[str, str], *, check: bool = True) -> tuple[dict[str
                 _, match = file._once(function, old, name)
                 edits.setdefault(file.name, []).append((match.start(), match.end(), new.replace("$n", str(numbers[name]))))
         if edits.get(file.name):
-            changed[file.name] = _with_include(_apply(file.text, edits[file.name], file.name), file.name)
+            changed[file.name] = _with_include(apply(file.text, edits[file.name], file.name), file.name)
     if guards and not defined:
         raise Failure(f"the guard {GUARD} is used, and defined nowhere", "teach scripts/kpkeyslib/mutantsites.py how it is defined now")
     changed[HEADER] = HEADER_TEXT

@@ -18,13 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import conformance, cxxtools, guests, kernel, mutants, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
+from . import conformance, cxxtools, guests, kernel, lintwrites, mutants, mutantslint, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
 from .ui import Failure
 
 # The kernel of guests.ini that the selftests run on.
 USERLAND = "userland"
 # Mutants that `make test` runs unless SAMPLE= says otherwise; mutants.chosen() tells which.
 SAMPLE = 8
+# Those of `make mutants-lint` in the group checks.
+LINT_SAMPLE = 24
 
 
 @dataclass
@@ -112,12 +114,19 @@ def _tools() -> Outcome:
 
 
 def _checks() -> Outcome:
-    """kpkeys-lint and kpkeys-audit on the patched kernel: no findings, and no write of POR_EL1 that is not known."""
+    """kpkeys-lint and kpkeys-audit on the patched kernel: no findings, no write of POR_EL1 that is not known, no page table write or mutant missed."""
     total = Outcome()
     for name, check in (("lint", cxxtools.lint), ("audit", cxxtools.audit)):
         status = check()
         total += Outcome(status == ui.PASS, status != ui.PASS,
                          failures=[f"checks: 'make {name}' ends with status {status}; its report is in {settings.out() / name}"] if status else [])
+    count, problems = lintwrites.results()
+    total += Outcome(max(0, count - len(problems)), len(problems), failures=[f"checks: {p}" for p in problems])
+    report = mutantslint.run(sample=settings.sample() or LINT_SAMPLE)
+    left = len(report.sites) - len(report.mutants)
+    total += Outcome(len(report.mutants) - report.failed, report.failed,
+                     [f"checks: {left} mutants: not in the sample, 'make mutants-lint' runs all"] if left else [],
+                     [f"checks: {p}" for p in report.problems], left)
     return total
 
 
