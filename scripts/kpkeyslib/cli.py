@@ -27,7 +27,7 @@ def _tools_build(args: argparse.Namespace) -> int:
 
 
 def _lint(args: argparse.Namespace) -> int:
-    return cxxtools.lint(args.argument, args.guest)
+    return cxxtools.lint(args.argument, args.guest, args.kernel)
 
 
 def _audit(args: argparse.Namespace) -> int:
@@ -168,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
     source = verbs.add_parser("lint", help="run kpkeys-lint on the patched kernel; reports are left in out/lint")
     source.add_argument("--guest", default="", help="guest of kunit/guests.ini whose kernel is linted (default: GUEST=, or el1)")
+    source.add_argument("--kernel", default="", help="kernel of kunit/guests.ini, such as wide, of which just the commands are made, not the objects")
     source.add_argument("argument", nargs="*", help="units (default: all), and after '--' options of kpkeys-lint")
     source.set_defaults(run=_lint)
 

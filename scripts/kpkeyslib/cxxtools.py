@@ -121,25 +121,33 @@ def judge(junit: str) -> TestResults:
 
 @dataclass(frozen=True)
 class Target:
-    """A built kernel, the one of @guest."""
+    """The kernel @name of guests.ini, and where it is built."""
 
-    guest: guests.Guest
+    name: str
     tree: Path
     build: Path
 
 
-def target(name: str) -> Target:
-    """Build the kernel of the guest @name."""
-    guest = guests.guest(name or settings.text("GUEST") or GUEST)
+def target(guest: str = "") -> Target:
+    """Build the kernel of @guest, or of the one that GUEST= names."""
+    name = guests.guest(guest or settings.text("GUEST") or GUEST).kernel
     what = verify.subject()
-    where = kernel.build_directory(guest.kernel)
-    kernel.build(what.tree, where, guests.kernel(guest.kernel))
-    return Target(guest, what.tree, where)
+    where = kernel.build_directory(name)
+    kernel.build(what.tree, where, guests.kernel(name))
+    return Target(name, what.tree, where)
+
+
+def commands_target(name: str) -> Target:
+    """The kernel @name without its objects: that is enough for whoever reads the sources."""
+    what = verify.subject()
+    where = kernel.commands_directory(name)
+    kernel.build_commands(what.tree, where, guests.kernel(name))
+    return Target(name, what.tree, where)
 
 
 def database(what: Target) -> Path:
     """The compilation database of @what, made anew."""
-    return make_database(what.tree, what.build, settings.out() / "lint")
+    return make_database(what.tree, what.build, report_directory(what))
 
 
 def make_database(tree: Path, build: Path, directory: Path) -> Path:
@@ -155,6 +163,12 @@ def make_database(tree: Path, build: Path, directory: Path) -> Path:
     return path
 
 
+def report_directory(what: Target) -> Path:
+    """Where reports on @what are left: those on a built kernel, which is the usual case, in out/lint itself."""
+    own = settings.out() / "lint"
+    return own if what.build == kernel.build_directory(what.name) else own / what.build.name.removeprefix("build-")
+
+
 def lint_cache() -> Path:
     """Where kpkeys-lint keeps the facts of units."""
     return settings.out() / "lint" / "cache"
@@ -165,11 +179,14 @@ def binds(tree: Path) -> dict:
     return {"readable": [tree]} if settings.PROJECT not in tree.parents else {}
 
 
-def lint(arguments: Sequence[str] = (), guest: str = "") -> int:
-    """Run kpkeys-lint on the patched kernel; its exit status, which has the meanings of ours."""
+def lint(arguments: Sequence[str] = (), guest: str = "", kernel_name: str = "") -> int:
+    """Run kpkeys-lint on the patched kernel; its exit status, which has the meanings of ours.
+
+    The kernel is that of @guest, which is built, or @kernel_name, of which no more is made than its commands need.
+    """
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
-        what = target(guest)
+        what = commands_target(kernel_name) if kernel_name else target(guest)
         commands = database(what)
         directory = commands.parent
         reports = [directory / "findings.json", directory / "findings.sarif"]
@@ -200,7 +217,7 @@ def audit(arguments: Sequence[str] = (), guest: str = "") -> int:
         # Let no reader take that of an earlier run for that of this one.
         report.unlink(missing_ok=True)
         options: list[str | Path] = [f"--json={report}"]
-        if _is_pinned(what.guest):
+        if _is_pinned(what.name):
             options += ["--places", AUDIT / "places.txt", "--unused-places", "--expect", AUDIT / "expect-el1-4k.txt"]
         status = toolroot.get().run([program, *options, *arguments, what.build / "vmlinux"], check=False).returncode
         if status not in (ui.PASS, ui.TEST_FAILED, ui.USAGE):
@@ -210,9 +227,9 @@ def audit(arguments: Sequence[str] = (), guest: str = "") -> int:
         return status
 
 
-def _is_pinned(guest: guests.Guest) -> bool:
-    """Whether the list of sites is about the kernel of @guest: inlining depends on compiler and configuration."""
-    return guest.kernel == "4k" and not toolroot.get().host and settings.llvm() == ["LLVM=-22"] and not settings.text("CONFIG")
+def _is_pinned(name: str) -> bool:
+    """Whether the list of sites is about the kernel @name: inlining depends on compiler and configuration."""
+    return name == "4k" and not toolroot.get().host and settings.llvm() == ["LLVM=-22"] and not settings.text("CONFIG")
 
 
 def bench(units: int) -> int:

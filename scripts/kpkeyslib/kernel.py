@@ -96,6 +96,32 @@ def build(tree: Path, build_dir: Path, kernel: guests.Kernel, targets: tuple[str
     return build_dir / IMAGE
 
 
+def build_commands(tree: Path, build_dir: Path, kernel: guests.Kernel) -> None:
+    """Have kbuild do in @build_dir all but compile the C units of @kernel, and link: generated sources, and the record of each command."""
+    tools = toolroot.get()
+    log = build_dir / "build.log"
+    compiler = next((f"clang{a.removeprefix('LLVM=')}" for a in settings.llvm() if a.startswith("LLVM=")), "aarch64-linux-gnu-gcc")
+    with ui.step(f"kernel {kernel.name}: commands of {' '.join(settings.llvm())}") as line:
+        settings.need_space(build_dir, 1, "the generated files of a kernel")
+        configure(tree, build_dir, kernel)
+        where = build_dir / "kpkeys-cc"
+        where.mkdir(exist_ok=True)
+        empty = where / "empty.o"
+        failure = Failure(f"the commands of the kernel '{kernel.name}' cannot be recorded", f"the whole log is {log}", ui.BUILD_FAILED)
+        real = Path(tools.run(["sh", "-c", 'command -v "$0"', compiler], capture=True, failure=failure).stdout.strip())
+        target = ["--target=aarch64-linux-gnu"] if "clang" in compiler else []
+        tools.run([real, *target, "-c", "-x", "c", "/dev/null", "-o", empty], log=log, failure=failure)
+        (where / compiler).write_text(f"#!/bin/sh\nexec {settings.PROJECT / 'scripts' / 'empty-cc'} {real} {empty} \"$@\"\n")
+        (where / compiler).chmod(0o755)
+        # Host programs are built with the compiler of that name as well.
+        path = f"{where}:{toolroot.LLVM_BIN}:/usr/bin:/usr/sbin"
+        tools.run([*_kbuild(tree, build_dir), f"-j{settings.jobs()}", "compile_commands.json"], env={"PATH": path}, log=log, append=True,
+                  failure=failure, **_binds(tree))
+        check_config(build_dir / ".config", kernel.fragments)
+        count = len(re.findall(r"^  CC  ", log.read_text(errors="replace"), re.M))
+        line.detail = f"{count} commands" if count else "up to date"
+
+
 def install_modules(tree: Path, build_dir: Path, root: Path) -> None:
     """Put the modules built in @build_dir into the system @root, whose /lib is in /usr."""
     log = build_dir / "modules.log"
@@ -109,3 +135,8 @@ def install_modules(tree: Path, build_dir: Path, root: Path) -> None:
 def build_directory(name: str) -> Path:
     """Where the kernel @name is built."""
     return settings.out() / "linux" / f"build-{name}"
+
+
+def commands_directory(name: str) -> Path:
+    """Where the commands of the kernel @name are recorded, with the compiler of this run."""
+    return build_directory(f"{name}-commands{'' if settings.llvm()[0].startswith('LLVM=') else '-gcc'}")

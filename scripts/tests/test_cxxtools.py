@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -79,7 +81,7 @@ class Settings(unittest.TestCase):
 
 class Audit(unittest.TestCase):
     def setUp(self):
-        self.kernel = mock.Mock(kernel="4k")
+        self.kernel = "4k"
 
     def pinned(self, host: bool = False, **environment: str) -> bool:
         with mock.patch.object(cxxtools.toolroot, "get", return_value=mock.Mock(host=host)), \
@@ -95,12 +97,45 @@ class Audit(unittest.TestCase):
         self.assertFalse(self.pinned(LLVM="-21"))
         self.assertFalse(self.pinned(CONFIG="more.config"))
         self.assertFalse(self.pinned(host=True))
-        self.kernel = mock.Mock(kernel="16k")
+        self.kernel = "16k"
         self.assertFalse(self.pinned())
 
     def test_lists_are_there(self):
         for name in ("places.txt", "places-debug.txt", "expect-el1-4k.txt"):
             self.assertTrue((cxxtools.AUDIT / name).is_file(), name)
+
+
+class EmptyCompiler(unittest.TestCase):
+    """scripts/empty-cc, in the place of the compiler."""
+
+    def setUp(self):
+        self.root = Path(tempfile.mkdtemp(prefix="kpkeys-cc-"))
+        self.addCleanup(shutil.rmtree, self.root)
+        (self.root / "empty.o").write_text("empty")
+        (self.root / "cc").write_text('#!/bin/sh\nprintf "%s|" "$@" > called\n')
+        (self.root / "cc").chmod(0o755)
+
+    def compile(self, *arguments: str) -> str:
+        """What the real compiler was called with; '' if it was not."""
+        (self.root / "called").unlink(missing_ok=True)
+        program = cxxtools.settings.PROJECT / "scripts" / "empty-cc"
+        subprocess.run([program, self.root / "cc", self.root / "empty.o", *arguments], cwd=self.root, check=True)
+        called = self.root / "called"
+        return called.read_text() if called.exists() else ""
+
+    def test_unit_of_the_kernel(self):
+        self.assertEqual(self.compile("-Wp,-MMD,.a.o.d", "-D__KERNEL__", "-DX=\"a b\"", "-c", "-o", "a.o", "/src/mm/a.c"), "")
+        self.assertEqual((self.root / "a.o").read_text(), "empty")
+        self.assertEqual((self.root / ".a.o.d").read_text(), "a.o: /src/mm/a.c\n")
+
+    def test_all_else_is_compiled(self):
+        unit = ["-Wp,-MMD,.a.o.d", "-D__KERNEL__", "-c", "-o", "a.o"]
+        for name, arguments in (("host", ["-Wp,-MMD,.a.o.d", "-c", "-o", "a.o", "scripts/a.c"]), ("assembly", [*unit, "a.S"]),
+                                ("to assembly", ["-Wp,-MMD,.a.s.d", "-D__KERNEL__", "-S", "-o", "a.s", "kernel/bounds.c"]),
+                                ("option test", ["-D__KERNEL__", "-c", "-x", "c", "/dev/null", "-o", "tmp"]), ("vdso", [*unit, "/src/arch/arm64/kernel/vdso/a.c"]),
+                                ("early", [*unit, "/src/arch/arm64/kernel/pi/a.c"]), ("version", ["--version"])):
+            with self.subTest(name=name):
+                self.assertEqual(self.compile(*arguments), "".join(f"{a}|" for a in arguments))
 
 
 if __name__ == "__main__":
