@@ -136,7 +136,7 @@ def chosen(sites: Sequence[Site], names: Iterable[str], sample: int = 0) -> list
             hits = [s for s in sites if s.name == name or fnmatch.fnmatchcase(s.name, name)]
         if not hits:
             near = ", ".join([s.name for s in sites if name.strip("*") in s.name][:5])
-            raise Failure(f"there is no mutant '{name}'", f"did you mean {near}?" if near else "'scripts/kpkeys mutants --list' lists them")
+            raise Failure(f"there is no mutant '{name}'", f"did you mean {near}?" if near else "--list shows all")
         found += hits
     if sample < 0:
         raise Failure(f"a sample of {sample} mutants?", "give a whole number above 0")
