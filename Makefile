@@ -86,6 +86,13 @@ mutants-lint: ## hundreds of changes of the series that kpkeys-lint has to notic
 bench-lint: ## what kpkeys-lint costs, as ratios to clang -w -fsyntax-only
 	@$(KPKEYS) bench-lint
 
+##@ Cost
+.PHONY: bench bench-mock
+bench: ## what hardened page tables cost: counts per operation and kernel, estimates, plots (QUICK=1)
+	@$(KPKEYS) bench
+bench-mock: ## the mock of POR_EL1 for other CPUs: nothing but enforcement changes
+	@$(KPKEYS) bench --mock
+
 ##@ Pieces
 .PHONY: tools package qemu bench-qemu clean distclean tools-build
 tools: ## make the tool root
@@ -112,6 +119,7 @@ distclean: ## remove out/ and .cache/; work/ stays
 #? MSGID= MBOX= A= B=  of reroll, trailers, diff-versions; MAIL_LIMIT=bytes of a mail (100000)
 #? MUTANTS=...   names, patterns or numbers of mutants (all); SAMPLE=n for only n of them
 #? QEMU=program  your own qemu-system-aarch64
+#? QUICK=1       'make bench' with 64 MB and without programs: three minutes
 #? SANITIZE=1    build the C++ tools with ASan and UBSan, in a build of their own
 #? GUEST=name    guest of 'make verify' and kernel of 'make lint' (default el1; scripts/kpkeys guests --list)
 #? CONFIG=file   one more configuration fragment

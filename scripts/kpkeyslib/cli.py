@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import benchqemu, cxxtools, guests, letter, lintwrites, mail, mutants, mutantslint, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import bench, benchmock, benchqemu, cxxtools, guests, letter, lintwrites, mail, mutants, mutantslint, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -130,6 +130,14 @@ def _test(args: argparse.Namespace) -> int:
 
 def _userland(args: argparse.Namespace) -> int:
     return userland.run(args.test)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    if args.mock:
+        return benchmock.mock()
+    if args.here:
+        return benchmock.here(args.here)
+    return bench.bench(args.quick or settings.flag("QUICK"), args.kernel)
 
 
 def _bench_qemu(args: argparse.Namespace) -> int:
@@ -274,6 +282,16 @@ def _parser() -> argparse.ArgumentParser:
     debian = verbs.add_parser("userland", help="Debian's user land and selftests/mm on hardened page tables, and on others")
     debian.add_argument("test", nargs="*", metavar="TEST", help="tests of kunit/userland/tests.list (default: all, in all guests)")
     debian.set_defaults(run=_userland)
+
+    price = verbs.add_parser("bench", help="what hardened page tables cost: counts of several kernels, and what they come to",
+                             epilog="Reports are left in out/bench: bench.html, bench.txt, bench.md, bench.json, plots, history.jsonl. "
+                             "Exit status 1 if a bar is missed.")
+    price.add_argument("kernel", nargs="*", help="kernels of kunit/bench/bench.ini besides the first (default: all)")
+    price.add_argument("--quick", action="store_true", help="64 MB instead of 1 GB, no programs (as QUICK=1)")
+    price.add_argument("--mock", action="store_true", help="test the mock of patches/mock in QEMU instead")
+    price.add_argument("--here", metavar="NAME", help="time the operations on this arm64 machine instead, and keep them as NAME; "
+                       "NAME unhardened is what the others are compared with")
+    price.set_defaults(run=_bench)
 
     cost = verbs.add_parser("bench-qemu", help="what FEAT_S1POE costs in QEMU, as ratios, against the bars")
     cost.add_argument("--rounds", type=int, default=5, help="runs of each kind (default: 5)")

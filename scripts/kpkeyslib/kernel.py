@@ -132,6 +132,25 @@ def install_modules(tree: Path, build_dir: Path, root: Path) -> None:
         link.unlink()
 
 
+def copy_module(source: Path, work: Path) -> Path:
+    """The sources of a module in @source as a directory @work of its own to build in."""
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(source, work)
+    return work
+
+
+def build_module(tree: Path, build_dir: Path, source: Path, work: Path) -> Path:
+    """Build the module in the directory @source, one of a single file, for the kernel in @build_dir; made in @work, returned."""
+    copy_module(source, work)
+    log = build_dir / "module.log"
+    toolroot.get().run([*_kbuild(tree, build_dir), f"M={work}", "modules"], log=log, **_binds(tree),
+                       failure=Failure(f"the module in {source} does not build", f"the whole log is {log}", ui.BUILD_FAILED))
+    found = list(work.glob("*.ko"))
+    if len(found) != 1:
+        raise Failure(f"{source} gives {len(found)} modules, not one", f"the whole log is {log}", ui.BUILD_FAILED)
+    return found[0]
+
+
 def build_directory(name: str) -> Path:
     """Where the kernel @name is built."""
     return settings.out() / "linux" / f"build-{name}"

@@ -543,7 +543,8 @@ def _is_date(text: str) -> bool:
 
 def lint(directories: list[Path]) -> int:
     """Print the findings of each series; TEST_FAILED if there are any."""
-    chosen = directories or sorted(p for p in (settings.PROJECT / "patches").iterdir() if p.is_dir() and not p.name.startswith("."))
+    chosen = directories or sorted(p for p in (settings.PROJECT / "patches").iterdir()
+                                   if p.is_dir() and not p.name.startswith(".") and p.name not in trees.OUT_OF_SERIES)
     total = 0
     for directory in chosen:
         if not directory.is_dir():

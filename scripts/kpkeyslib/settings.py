@@ -34,6 +34,11 @@ def _number(name: str, default: int) -> int:
     return int(value)
 
 
+def flag(name: str) -> bool:
+    """Whether the variable @name is set, to anything but 0."""
+    return text(name) not in ("", "0")
+
+
 def sample() -> int:
     """Mutants to run, 0 for all (SAMPLE=)."""
     return _number("SAMPLE", 8) if text("SAMPLE") else 0

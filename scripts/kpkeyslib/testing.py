@@ -53,7 +53,7 @@ def _unittest(directory: str, only: str = "", **environment: str) -> Outcome:
     where = settings.PROJECT / "scripts" / "tests" / directory
     modules = [only] if only else sorted((p.stem for p in where.glob("test_*.py")), key=lambda m: -(where / f"{m}.py").stat().st_size)
     # Settings of this run are not those of the commands under test.
-    env = {k: v for k, v in os.environ.items() if k not in ("V", "O", "KERNEL", "BASE", "TREE", "GUEST", "CONFIG", "MUTANTS", "SAMPLE", "SANITIZE")}
+    env = {k: v for k, v in os.environ.items() if k not in ("V", "O", "KERNEL", "BASE", "TREE", "GUEST", "CONFIG", "MUTANTS", "QUICK", "SAMPLE", "SANITIZE")}
     env.update(PYTHONDONTWRITEBYTECODE="1", KPKEYS_TEST_OUT=str(settings.out()), CACHE=str(settings.cache()))
     env.update(environment)
     total = Outcome()

@@ -19,6 +19,8 @@ from .ui import Failure
 
 COVER = "0000-cover-letter.txt"
 TRACKING = "--- b4-submit-tracking ---"
+# Directories of patches/ that hold no series, but patches that go on top of the kernel's for 'make bench'.
+OUT_OF_SERIES = ("bench", "mock")
 
 
 @dataclass(frozen=True)

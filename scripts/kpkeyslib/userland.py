@@ -39,7 +39,7 @@ KUNIT = "/tests/kunit_again"
 FINDINGS = ("unkeyed", "stale")
 
 # What the guest has no use for: the archive is unpacked into its memory.
-_UNUSED = ("/usr/include", "/usr/games", "/usr/lib/aarch64-linux-gnu/gconv", "/usr/lib/aarch64-linux-gnu/perl-base",
+UNUSED = ("/usr/include", "/usr/games", "/usr/lib/aarch64-linux-gnu/gconv", "/usr/lib/aarch64-linux-gnu/perl-base",
            "/usr/lib/aarch64-linux-gnu/security", "/usr/lib/linux", "/usr/lib/systemd", "/usr/share", "/usr/src", "/var")
 
 
@@ -47,32 +47,39 @@ _UNUSED = ("/usr/include", "/usr/games", "/usr/lib/aarch64-linux-gnu/gconv", "/u
 # What boots
 
 
-def debian() -> Path:
-    """The Debian arm64 tree in the cache, made unless it is there."""
-    include = toolroot.packages(PACKAGES)
-    path = settings.cache() / f"userland-{settings.digest(RECIPE, toolroot.SUITE, ' '.join(include))}"
+def unpacked(include: Sequence[str], where: Path, name: str, what: str) -> Path:
+    """The Debian arm64 tree of the packages @include, unpacked in the directory @where as @name-DIGEST unless it is there.
+
+    It takes the place of earlier ones of that name. @what is for people.
+    """
+    path = where / f"{name}-{settings.digest(RECIPE, toolroot.SUITE, ' '.join(include))}"
     if path.is_dir():
         return path
     toolroot.install_host_needs()
-    with settings.lock(settings.cache(), "the cache"):
+    with settings.lock(where, "the directory"):
         if path.is_dir():
             return path
-        settings.need_space(settings.cache(), 1, "the guest's user land")
-        work = settings.cache() / "tmp-userland"
+        settings.need_space(where, 1, what)
+        work = where / f"tmp-{name}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            with ui.step(f"user land: unpacking {len(include)} packages of Debian {toolroot.SUITE} for arm64") as line:
+            with ui.step(f"{what.removeprefix('the ')}: unpacking {len(include)} packages of Debian {toolroot.SUITE} for arm64") as line:
                 toolroot.bootstrap(work / "root", include, ["--variant=extract", "--architectures=arm64"],
-                                   settings.out() / "log" / "userland.log", "the guest's user land")
+                                   settings.out() / "log" / f"{name}.log", what)
                 os.rename(work / "root", path)
                 line.detail = f"{toolroot.size_of(path)} MB in {path.name}"
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        for old in settings.cache().glob("userland-*"):
+        for old in where.glob(f"{name}-*"):
             if old != path:
                 shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def debian() -> Path:
+    """The Debian arm64 tree in the cache, made unless it is there."""
+    return unpacked(toolroot.packages(PACKAGES), settings.cache(), "userland", "the guest's user land")
 
 
 def make_archive(tree: Path, out: Path, tests: Mapping[str, Test], helpers: Sequence[str], build: Path | None) -> Path:
@@ -86,7 +93,7 @@ def make_archive(tree: Path, out: Path, tests: Mapping[str, Test], helpers: Sequ
             (root / "boot").mkdir()
             shutil.copyfile(build / kernel.IMAGE, root / "boot" / "Image")
         static = [f"/{p.relative_to(below)}" for p in (below / "usr/lib").rglob("*.a")]
-        archive = selftests.make_initramfs(root, out / "initramfs.cpio", without=[*_UNUSED, *static], below=below)
+        archive = selftests.make_initramfs(root, out / "initramfs.cpio", without=[*UNUSED, *static], below=below)
         line.detail = f"{archive.stat().st_size >> 20} MB"
     return archive
 

@@ -105,7 +105,7 @@ static void __attribute__((format(printf, 1, 2))) die(const char *format, ...)
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
-	printf(": %s\n", strerror(error));
+	printf(error ? ": %s\n" : "\n", strerror(error));
 	finish(1);
 	_exit(1);
 }
@@ -478,6 +478,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		char *value = strchr(argv[i], '=');
 
+		errno = EINVAL;
 		if (!value)
 			die("option %s", argv[i]);
 		*value++ = '\0';

@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`make bench`: what hardened page tables cost, counted rather than timed.
+
+Each kernel of kunit/bench/bench.ini boots in QEMU with one CPU and runs kunit/bench/guest/bench.c: operations that make,
+change and remove page tables, then programs of Debian. The plugin kunit/bench/count.c counts what is executed at EL1,
+function by function. With -icount, time in the guest is a matter of instructions, so that a second run gives the same
+counts; the first kernel runs twice to show it.
+
+benchmodel.py turns counts into estimates of time, benchreport.py shows them.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import datetime
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import benchmodel, benchreport, guests, kernel, proc, qemu, selftests, settings, sources, toolroot, trees, ui, userland, verify
+from .ui import Failure
+
+SOURCES = guests.KUNIT / "bench"
+PACKAGES = SOURCES / "programs.packages"
+# Counts of two runs may differ by so much.
+REPEATABLE = 0.001
+# MB mapped, repetitions of the large operations, loops of the small ones.
+FULL, QUICK = (1024, 2, 20000), (64, 1, 5000)
+GIGABYTE = 1024
+# Functions that are entered once for each page table that is made, where nothing races.
+TABLES = ("__pte_alloc", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "__p4d_alloc", "pgd_alloc")
+SET_MEMORY = ("set_memory_pkey",)
+# System calls and context switches have to stay as they are.
+UNCHANGED = ("null-syscall", "ping-pong")
+# Instructions that a context switch may take for the register: read, keep, compare.
+SWITCH = 12
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A section of bench.ini."""
+
+    name: str
+    about: str
+    fragments: tuple[str, ...]
+    args: tuple[str, ...]
+    feature: str
+
+    @property
+    def build(self) -> str:
+        """A name for the configuration."""
+        return "-".join(f for f in self.fragments if f.startswith("bench")) or "-".join(self.fragments)
+
+
+def read_kernels(path: Path) -> dict[str, Kernel]:
+    parser = configparser.ConfigParser(interpolation=None)
+    found = {}
+    try:
+        with open(path) as handle:
+            parser.read_file(handle)
+        for section in parser.sections():
+            kind, _, name = section.partition(" ")
+            if kind != "kernel" or not re.fullmatch(r"[\w-]+", name):
+                raise ValueError(f"[{section}] is not a [kernel NAME]")
+            row = parser[section]
+            found[name] = Kernel(name, row["about"], tuple(row["build"].split()), tuple(row.get("args", "").split()), row.get("feature", ""))
+    except (OSError, KeyError, ValueError, configparser.Error) as error:
+        raise Failure(f"{path}: {' '.join(str(error).split())}", "each section is [kernel NAME] with about and build") from None
+    if len(found) < 2:
+        raise Failure(f"{path} has nothing to compare", "list two kernels")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What a run says
+
+
+@dataclass
+class Region:
+    """Counts of one operation, all repetitions together."""
+
+    user: int = 0
+    total: dict[str, int] = field(default_factory=dict)  # kind -> count at EL1
+    functions: dict[str, dict[str, int]] = field(default_factory=dict)  # name -> kind -> count
+
+
+def parse_counts(text: str) -> dict[int, Region]:
+    """What count.c wrote, by the number of the region."""
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("columns ") or lines[-1] != "end":
+        raise Failure("the plugin's output is not whole", "see the guest's console log; did QEMU end early?", ui.NO_RESULTS)
+    kinds = lines[0].split()[1:]
+    regions: dict[int, Region] = {}
+    region = Region()
+    for line in lines[1:-1]:
+        what, *words = line.split()
+        if what == "region":
+            region = regions[int(words[0])] = Region(total=dict.fromkeys(kinds, 0))
+        elif what == "open":
+            raise Failure(f"the guest did not end the region {words[0]}", "see its console log", ui.NO_RESULTS)
+        else:
+            counts = dict(zip(kinds, map(int, words[1:])))
+            if what == "user":
+                region.user = counts["insn"]
+                continue
+            name = "(modules)" if what == "other" else words[0]
+            for kind, count in counts.items():
+                region.total[kind] += count
+            # Local functions may share a name.
+            known = region.functions.setdefault(name, dict.fromkeys(kinds, 0))
+            for kind, count in counts.items():
+                known[kind] += count
+    return regions
+
+
+@dataclass
+class Operation:
+    """One operation on one kernel, per repetition."""
+
+    name: str
+    times: int
+    counts: dict[str, float]
+    functions: dict[str, dict[str, float]]
+    nanoseconds: float = 0
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+def operations(console: str, counts: str) -> dict[str, Operation]:
+    """What a guest said on its @console, with the @counts of the plugin."""
+    if "bench end" not in console:
+        failed = re.search(r"bench failed: .*|Kernel panic - .*", console)
+        raise Failure(f"the guest did not end its work{': ' + failed[0].strip() if failed else ''}", "see its console log",
+                      ui.GUEST_PANIC if failed and "panic" in failed[0] else ui.NO_RESULTS)
+    regions = parse_counts(counts)
+    found = {}
+    for number, name, times, took in re.findall(r"^bench op (\d+) (\S+) (\d+) (\d+)\r?$", console, re.M):
+        region = regions.get(int(number))
+        if not region or not region.total["insn"]:
+            raise Failure(f"nothing was counted for {name}", "are its marks where they should be (kunit/bench/guest/bench.c)?", ui.NO_RESULTS)
+        n = int(times)
+        totals = {kind: count / n for kind, count in region.total.items() if kind != "call"}
+        for kind, names in (("tables", TABLES), ("set_memory", SET_MEMORY)):
+            totals[kind] = sum(region.functions.get(f, {}).get("call", 0) for f in names) / n
+        totals["user"] = region.user / n
+        functions = {f: {k: c / n for k, c in row.items()} for f, row in region.functions.items()}
+        found[name] = Operation(name, n, totals, functions, int(took) / n)
+    if not found:
+        raise Failure("the guest measured nothing", "see its console log", ui.NO_RESULTS)
+    return found
+
+
+def deviation(one: Mapping[str, Operation], other: Mapping[str, Operation]) -> tuple[float, str]:
+    """The largest difference in what two runs counted, as a part of it, and where it is.
+
+    Kinds that are rare are measured against the instructions: one ISB more in a thousand is no change.
+    """
+    if set(one) != set(other):
+        return 1.0, f"operations that only one run has: {', '.join(sorted(set(one) ^ set(other)))}"
+    worst = (0.0, "")
+    for name, operation in one.items():
+        for kind, count in operation.counts.items():
+            again = other[name].counts[kind]
+            least = operation.counts["insn"] * 0.001
+            worst = max(worst, (abs(count - again) / max(count, again, least), f"{name}: {kind}"))
+    return worst
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What runs
+
+
+def patched_series() -> trees.Series:
+    """The kernel series with what benchmarks need on top."""
+    series = trees.linux_series()
+    more = [patch for name in trees.OUT_OF_SERIES for patch in sorted((settings.PROJECT / "patches" / name).glob("*.patch"))]
+    return dataclasses.replace(series, patches=[*series.patches, *more])
+
+
+def subject() -> tuple[verify.Subject, bool]:
+    """The tree to measure, and whether it has the patches that benchmarks need: TREE= stands as it is."""
+    if settings.tree():
+        what = verify.subject()
+        return what, "KPKEYS_BENCH_UNBATCHED" in (what.tree / "security" / "Kconfig.hardening").read_text()
+    series = patched_series()
+    tree = settings.out() / "bench" / "src"
+    base, dirty = trees.checkout(series, tree)
+    return verify.Subject(tree, series.name + ("-dirty" if dirty else ""), base), True
+
+
+def _plugin(out: Path) -> Path:
+    """The plugin, built with the header of the QEMU that is going to load it."""
+    base = trees.qemu_series().base
+    header = proc.output(["git", "-C", sources.repository(base), "show", "base:include/qemu/qemu-plugin.h"])
+    include = out / "include"
+    include.mkdir(parents=True, exist_ok=True)
+    (include / "qemu-plugin.h").write_text(header + "\n")
+    tools = toolroot.get()
+    flags = tools.run(["pkg-config", "--cflags", "glib-2.0"], capture=True, failure=Failure("glib is missing", "see README.md")).stdout.split()
+    tools.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", *flags, f"-I{include}", SOURCES / "count.c", "-o", out / "count.so"],
+              log=settings.out() / "log" / "bench-plugin.log", failure=Failure("the plugin does not build", status=ui.BUILD_FAILED))
+    return out / "count.so"
+
+
+def _init(out: Path) -> Path:
+    toolroot.get().run(["aarch64-linux-gnu-gcc", "-O2", "-Wall", "-s", "-static", SOURCES / "guest" / "bench.c", "-o", out / "init"],
+                       log=settings.out() / "log" / "bench-init.log",
+                       failure=Failure("the benchmark's PID 1 does not build", status=ui.BUILD_FAILED))
+    return out / "init"
+
+
+def _map(build: Path) -> str:
+    """The functions of the kernel in @build, for the plugin: 'ADDRESS NAME' lines, one for each address."""
+    found: dict[int, str] = {}
+    for line in (build / "System.map").read_text().splitlines():
+        address, kind, name = line.split(maxsplit=2)
+        if kind in "tTwW" and int(address, 16) >> 55 & 1 and not name.startswith("$"):
+            # Global names say more than local ones.
+            if int(address, 16) not in found or kind == "T":
+                found[int(address, 16)] = name
+    return "".join(f"{address:x} {name}\n" for address, name in sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Built:
+    image: Path
+    map: Path
+    module: Path
+
+
+def _build(what: verify.Subject, entry: Kernel, out: Path) -> Built:
+    """@entry's kernel, the benchmark's module for it, and its list of functions."""
+    build = out / f"build-{entry.build}"
+    fragments = [guests.CONFIGS / f"{f}.config" for f in entry.fragments]
+    for fragment in fragments:
+        if not fragment.is_file():
+            raise Failure(f"kunit/bench/bench.ini: [kernel {entry.name}]: there is no fragment {fragment}", "see configs/")
+    image = kernel.build(what.tree, build, guests.Kernel(entry.build, fragments), ("Image", "modules"))
+    module = kernel.build_module(what.tree, build, SOURCES / "module", out / f"module-{entry.build}")
+    functions = out / f"functions-{entry.build}"
+    functions.write_text(_map(build))
+    return Built(image, functions, module)
+
+
+def _debian(out: Path) -> Path:
+    """The tree of the programs that are measured."""
+    include = toolroot.packages(PACKAGES)
+    return userland.unpacked(include, out, "bench-debian", "the benchmark's user land")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all guests have in common."""
+
+    qemu: qemu.Qemu
+    plugin: Path
+    por: str = ""
+
+    def argv(self, built: Built, entry: Kernel, archive: Path, memory: int, words: Sequence[str], counts: Path) -> list[str | Path]:
+        """QEMU's command line. Nothing in it depends on the host's time or on chance."""
+        line = ["console=ttyAMA0", "panic=-1", "oops=panic", "norandmaps", *entry.args, "--", *words]
+        options = f"{self.plugin},out={counts},map={built.map}" + (f",por={self.por}" if self.por else "")
+        return [self.qemu.program, "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
+                "-machine", "virt,gic-version=3,its=off,dtb-randomness=off", "-accel", "tcg", "-icount", "shift=0,sleep=off",
+                "-seed", "1", "-rtc", "base=2026-01-01,clock=vm", "-cpu", "max,pauth-impdef=on", "-smp", "1", "-m", f"{memory}M",
+                "-kernel", built.image, "-initrd", archive, "-append", " ".join(line), "-plugin", options]
+
+    def run(self, built: Built, entry: Kernel, archive: Path, memory: int, words: Sequence[str], directory: Path,
+            name: str) -> dict[str, Operation]:
+        """Boot, and return what was measured. The console and the counts stay in @directory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        counts, console = directory / f"{name}.counts", directory / f"{name}.console"
+        counts.unlink(missing_ok=True)
+        remedy = f"its console is {console}"
+        try:
+            done = self.qemu.run(self.argv(built, entry, archive, memory, words, counts), capture=True, check=False,
+                                 timeout=settings.timeout() * 15)
+        except subprocess.TimeoutExpired as error:
+            console.write_bytes(error.stdout or b"")
+            raise Failure(f"the guest of kernel '{entry.name}' ran for more than {error.timeout:g} seconds", "TIMEOUT= allows more; " + remedy,
+                          ui.GUEST_HANG) from None
+        text = (done.stdout + done.stderr).replace("\r", "")
+        console.write_text(text)
+        try:
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+                raise Failure(f"QEMU exited with {done.returncode}: {last}", "", ui.NO_RESULTS)
+            found = operations(text, counts.read_text() if counts.exists() else "")
+            feature = re.search(r"kpkeys_hardened_pgtables: (enabled|disabled)", text)
+            if (feature[1] if feature else "") != entry.feature:
+                raise Failure(f"of hardened page tables the kernel says '{feature[1] if feature else 'nothing'}', not '{entry.feature or 'nothing'}'",
+                              status=ui.TEST_FAILED)
+        except Failure as failure:
+            raise Failure(f"kernel '{entry.name}': {failure.message}", remedy, failure.status) from None
+        return found
+
+
+def _root(out: Path, name: str, init: Path, module: Path | None, programs: bool) -> Path:
+    """The initramfs of one kernel: the benchmark, and below it Debian if @programs."""
+    root = out / f"root-{name}"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    shutil.copy2(init, root / "init")
+    if module:
+        shutil.copy2(module, root / module.name)
+    below = None
+    if programs:
+        below = _debian(out)
+        for source in ("programs.list", "build.sh"):
+            shutil.copy2(SOURCES / "guest" / source, root / source)
+    archive = selftests.make_initramfs(root, out / f"initramfs-{name}.cpio", without=userland.UNUSED if programs else (), below=below)
+    shutil.rmtree(root)
+    return archive
+
+
+def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Qemu, out: Path,
+            quick: bool) -> tuple[dict[str, dict[str, Operation]], tuple[float, str]]:
+    """Build and run all @kernels; what each counted, and how far the second run of the first is from its first one."""
+    size, rounds, loops = QUICK if quick else FULL
+    with ui.step("benchmark: building plugin and programs"):
+        common = Machine(machine, _plugin(out))
+        init = _init(out)
+    built: dict[str, Built] = {}
+    for entry in kernels.values():
+        if entry.build not in built:
+            built[entry.build] = _build(what, entry, out)
+    archives = {name: _root(out, name, init, b.module, False) for name, b in built.items()}
+    large = None
+    if not quick:
+        with ui.step("benchmark: packing the user land") as line:
+            large = _root(out, "programs", init, None, True)
+            line.detail = f"{large.stat().st_size >> 20} MB"
+    first = next(iter(kernels))
+    words = [f"size={size}", f"rounds={rounds}", f"loops={loops}", "module=/kpkeys_bench.ko"]
+    jobs = [(entry, name, "operations") for name, entry in kernels.items()] + [(kernels[first], f"{first}-again", "operations")]
+    if large:
+        jobs += [(entry, name, "programs") for name, entry in kernels.items()]
+
+    def job(item: tuple[Kernel, str, str]) -> dict[str, Operation]:
+        entry, name, kind = item
+        b = built[entry.build]
+        if kind == "programs":
+            return common.run(b, entry, large, 2048, ["programs=/programs.list"], out / "runs" / name, kind)
+        return common.run(b, entry, archives[entry.build], 2 * size + 512, words, out / "runs" / name, kind)
+
+    with ui.step(f"benchmark: {len(jobs)} guests, {settings.jobs()} at a time, {size} MB mapped") as line:
+        begin = time.monotonic()
+        with ThreadPoolExecutor(settings.jobs()) as pool:
+            try:
+                results = list(pool.map(job, jobs))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                proc.end_all()
+                raise
+        line.detail = f"{time.monotonic() - begin:.0f} s"
+    found: dict[str, dict[str, Operation]] = {name: {} for name in kernels}
+    for (entry, name, kind), result in zip(jobs, results):
+        if name in found:
+            found[name].update(result)
+    again = dict(zip(((name, kind) for _, name, kind in jobs), results))
+    return found, deviation(again[first, "operations"], again[f"{first}-again", "operations"])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Bars
+
+
+def bars(found: Mapping[str, Mapping[str, Operation]], base: str, estimates: Mapping[str, Mapping[str, float]],
+         published: Mapping[str, benchmodel.Published], repeat: tuple[float, str]) -> list[dict]:
+    """What must hold, and whether it does: name, value, bar, met."""
+    rows = [{"name": f"two runs count the same ({repeat[1] or 'all'})", "value": f"{repeat[0] * 100:.4f} %", "bar": f"<= {REPEATABLE * 100:g} %",
+             "met": repeat[0] <= REPEATABLE}]
+    for kernel_name, operations_ in found.items():
+        for name in UNCHANGED:
+            if kernel_name == base or name not in operations_ or name not in found[base]:
+                continue
+            here, there = operations_[name].counts, found[base][name].counts
+            allowed = there["insn"] * REPEATABLE
+            if kernel_name != "off":
+                # Two context switches a round trip.
+                allowed += SWITCH * here["por_read"]
+            more = here["insn"] - there["insn"]
+            rows.append({"name": f"{kernel_name}: {name}: instructions over '{base}'", "value": f"{more:+.2f}", "bar": f"<= {allowed:.2f}",
+                         "met": more <= allowed})
+            rows.append({"name": f"{kernel_name}: {name}: writes of POR_EL1", "value": f"{here['por_write']:.2f}", "bar": "<= 0.01",
+                         "met": here["por_write"] <= 0.01})
+    for name in ("fork-small", "fork-huge", "munmap-small", "munmap-huge"):
+        value = estimates.get("batched", {}).get(name)
+        if value is None or name not in published:
+            continue
+        # What was published as a gain is noise: nothing that hardening adds makes it faster.
+        limit = max(published[name].batched, 0.0)
+        rows.append({"name": f"batched: {name}: estimated overhead", "value": f"{value:.2f} %", "bar": f"<= {limit:g} %", "met": value <= limit})
+    return rows
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The command
+
+
+def evaluate(found: Mapping[str, Mapping[str, Operation]], published: Mapping[str, benchmodel.Published], repeat: tuple[float, str]) -> dict:
+    """All that follows from the counts, for bench.json."""
+    base = next(iter(found))
+    before = found[base]
+
+    def points(kernel_name: str, of: str, only_fit: bool) -> list[benchmodel.Point]:
+        rows = found.get(kernel_name, {})
+        return [benchmodel.Point(name, rows[name].counts, before[name].counts, getattr(row, of))
+                for name, row in published.items() if name in rows and name in before and (row.fit or not only_fit)]
+
+    training = points("unbatched", "unbatched", True)
+    result: dict = {"base": base, "estimates": {}, "model": None}
+    if len(training) >= 4:
+        fit = benchmodel.fit(training)
+        checked = points("batched", "batched", True)
+        result["model"] = {"prices": dict(zip(benchmodel.PRICES, fit.prices)), "error": fit.error, "rows": list(fit.rows),
+                           "spread": dict(zip(benchmodel.PRICES, fit.spread)), "left_out": fit.left_out,
+                           "identified": {p: fit.identified(n) for n, p in enumerate(benchmodel.PRICES)},
+                           "check_error": benchmodel.check(checked, fit.prices), "check_rows": [p.operation for p in checked]}
+        result["estimates"] = {name: {op: benchmodel.overhead(o.counts, before[op].counts, fit.prices)
+                                      for op, o in rows.items() if op in before}
+                               for name, rows in found.items() if name != base}
+    result["bars"] = bars(found, base, result["estimates"], published, repeat)
+    return result
+
+
+def bench(quick: bool, names: Sequence[str] = ()) -> int:
+    """Measure, and write the reports; TEST_FAILED if a bar is missed."""
+    start = time.monotonic()
+    kernels = read_kernels(SOURCES / "bench.ini")
+    published = benchmodel.read_published(SOURCES / "published.ini")
+    for name in names:
+        if name not in kernels:
+            raise Failure(f"there is no kernel '{name}' in kunit/bench/bench.ini", f"kernels: {', '.join(kernels)}")
+    base = next(iter(kernels))
+    kernels = {n: k for n, k in kernels.items() if not names or n in names or n == base}
+    out = settings.out() / "bench"
+    with settings.lock(settings.out(), "the output directory"):
+        machine = qemu.get()
+        if not machine.ours:
+            raise Failure("QEMU= cannot be used for the benchmark: the plugin is built for ours", "unset QEMU=")
+        what, has_patches = subject()
+        if not has_patches:
+            left_out = [n for n, k in kernels.items() if "bench-unbatched" in k.fragments]
+            kernels = {n: k for n, k in kernels.items() if n not in left_out}
+            ui.note(f"{what.tree} lacks patches/bench: without {', '.join(left_out)}, and so without the model")
+        found, repeat = measure(kernels, what, machine, out, quick)
+        evaluated = evaluate(found, published, repeat)
+        size, rounds, loops = QUICK if quick else FULL
+        data = {"when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "quick": quick, "series": what.series,
+                "base_tree": what.base, "qemu": machine.version, "compiler": " ".join(settings.llvm()), "size": size, "rounds": rounds,
+                "loops": loops, "seconds": round(time.monotonic() - start, 1),
+                "kernels": {n: dataclasses.asdict(k) for n, k in kernels.items()},
+                "published": {n: dataclasses.asdict(p) for n, p in published.items()},
+                **evaluated, "operations": {n: {o: r.to_json() for o, r in rows.items()} for n, rows in found.items()}}
+        text = benchreport.write(data, out)
+    print("\n" + text)
+    return ui.TEST_FAILED if any(not bar["met"] for bar in evaluated["bars"]) else ui.PASS

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The benchmark: what a guest says is read right, the model finds what is there, nothing wrong looks right."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.dom.minidom
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import support  # noqa: E402
+from kpkeyslib import bench, benchmock, benchmodel, benchreport, guests, ui  # noqa: E402
+
+COLUMNS = "columns insn call por_read por_write isb dsb tlbi\n"
+COUNTS = COLUMNS + """region 5 2
+user - 100 0 0 0 0 0 0
+other - 10 0 0 0 0 0 0
+function copy_pte_range 2000 2 8 8 10 4 0
+function __pte_alloc 60 6 0 0 0 0 0
+function set_memory_pkey 40 6 0 0 0 6 6
+function local 5 1 0 0 0 0 0
+function local 7 1 0 0 0 0 0
+end
+"""
+CONSOLE = "[    0.1] kpkeys_hardened_pgtables: enabled, 9 pages\nbench op 5 fork-small 2 5000\nbench end\n"
+
+
+def points(isb: float, tlbi: float) -> list[benchmodel.Point]:
+    """Made-up operations, and what they would show on a CPU with these prices."""
+    found = []
+    for n, (base, more) in enumerate((({"insn": 100, "isb": 1, "tlbi": 0}, {"insn": 130, "isb": 5, "tlbi": 0}),
+                                      ({"insn": 600, "isb": 0, "tlbi": 1}, {"insn": 640, "isb": 2, "tlbi": 1}),
+                                      ({"insn": 900, "isb": 3, "tlbi": 2}, {"insn": 990, "isb": 7, "tlbi": 4}),
+                                      ({"insn": 50, "isb": 0, "tlbi": 0}, {"insn": 70, "isb": 2, "tlbi": 1}),
+                                      ({"insn": 3000, "isb": 9, "tlbi": 1}, {"insn": 3300, "isb": 30, "tlbi": 9}))):
+        found.append(benchmodel.Point(f"op{n}", more, base, benchmodel.overhead(more, base, (isb, tlbi))))
+    return found
+
+
+class Reading(unittest.TestCase):
+    def test_per_repetition(self) -> None:
+        operation = bench.operations(CONSOLE, COUNTS)["fork-small"]
+        self.assertEqual(operation.counts, {"insn": 1061.0, "por_read": 4.0, "por_write": 4.0, "isb": 5.0, "dsb": 5.0, "tlbi": 3.0,
+                                            "tables": 3.0, "set_memory": 3.0, "user": 50.0})
+        self.assertEqual(operation.nanoseconds, 2500)
+        self.assertEqual(operation.functions["local"]["insn"], 6.0)
+
+    def assertRefused(self, pattern: str, console: str = CONSOLE, counts: str = COUNTS, status: int = ui.NO_RESULTS) -> None:
+        with self.assertRaisesRegex(ui.Failure, pattern) as caught:
+            bench.operations(console, counts)
+        self.assertEqual(caught.exception.status, status)
+
+    def test_incomplete(self) -> None:
+        self.assertRefused("did not end its work", CONSOLE.replace("bench end\n", ""))
+        self.assertRefused("bench failed: mmap", CONSOLE.replace("bench end\n", "bench failed: mmap: no\n"))
+        self.assertRefused("Kernel panic", "Kernel panic - not syncing: x\n", status=ui.GUEST_PANIC)
+        self.assertRefused("not whole", counts=COUNTS.replace("end\n", ""))
+        self.assertRefused("not whole", counts="")
+        self.assertRefused("did not end the region 5", counts=COUNTS.replace("end\n", "open 5\nend\n"))
+        self.assertRefused("nothing was counted for fork-small", CONSOLE, COLUMNS + "end\n")
+        self.assertRefused("nothing was counted", counts=COUNTS.replace("region 5", "region 6"))
+        self.assertRefused("measured nothing", "bench end\n")
+
+    def test_deviation(self) -> None:
+        one = bench.operations(CONSOLE, COUNTS)
+        self.assertEqual(bench.deviation(one, one)[0], 0.0)
+        other = copy.deepcopy(one)
+        other["fork-small"].counts["insn"] *= 1.002
+        self.assertGreater(bench.deviation(one, other)[0], bench.REPEATABLE)
+        self.assertIn("insn", bench.deviation(one, other)[1])
+        other = copy.deepcopy(one)
+        other["fork-small"].counts["por_write"] += 1
+        self.assertGreater(bench.deviation(one, other)[0], bench.REPEATABLE)
+        self.assertEqual(bench.deviation(one, {})[0], 1.0)
+
+    def test_kernels_and_figures_of_the_repository(self) -> None:
+        kernels = bench.read_kernels(bench.SOURCES / "bench.ini")
+        self.assertLessEqual({"unhardened", "unbatched", "batched", "off"}, set(kernels))
+        self.assertEqual(kernels["off"].build, kernels["batched"].build)
+        for entry in kernels.values():
+            for fragment in entry.fragments:
+                self.assertTrue((guests.CONFIGS / f"{fragment}.config").is_file(), fragment)
+        published = benchmodel.read_published(bench.SOURCES / "published.ini")
+        self.assertEqual((published["fork-small"].unbatched, published["munmap-huge"].batched), (221, 8.08))
+        self.assertFalse(published["build"].fit)
+
+    def test_programs_and_marks_agree(self) -> None:
+        """Numbers of regions are used once each; those of the module are known to bench.c."""
+        source = (bench.SOURCES / "guest" / "bench.c").read_text()
+        module = (bench.SOURCES / "module" / "kpkeys_bench.c").read_text()
+        numbers = [int(n) for n in re.findall(r"^(\d+) ", (bench.SOURCES / "guest" / "programs.list").read_text(), re.M)]
+        self.assertIn("VMALLOC = 32,", source)
+        self.assertEqual([int(n) for n in re.findall(r"MARKED\((\d+),", module)], list(range(32, 38)))
+        self.assertEqual(len(numbers), len(set(numbers)))
+        self.assertGreater(min(numbers), 37)
+        self.assertLess(max(numbers), 256)
+
+
+class BadFiles(unittest.TestCase):
+    def file(self, text: str) -> Path:
+        handle = tempfile.NamedTemporaryFile("w", suffix=".ini", delete=False)
+        self.addCleanup(Path(handle.name).unlink)
+        with handle:
+            handle.write(text)
+        return Path(handle.name)
+
+    def test_kernels(self) -> None:
+        for text, pattern in (("[kernel a]\nabout = x\n", "build"), ("[guest a]\n", r"\[guest a\] is not"), ("nonsense", "no section"),
+                              ("[kernel a]\nabout = x\nbuild = y\n", "nothing to compare")):
+            with self.assertRaisesRegex(ui.Failure, pattern):
+                bench.read_kernels(self.file(text))
+        with self.assertRaisesRegex(ui.Failure, "No such file"):
+            bench.read_kernels(Path("/nonexistent"))
+
+    def test_published(self) -> None:
+        for text in ("[a]\nwhat = x\nunbatched = 1\n", "[a]\nwhat = x\nunbatched = many\nbatched = 1\n"):
+            with self.assertRaises(ui.Failure):
+                benchmodel.read_published(self.file(text))
+
+    def test_not_enforced(self) -> None:
+        self.assertTrue(benchmock.read_not_enforced(benchmock.NOT_ENFORCED))
+        with self.assertRaisesRegex(ui.Failure, "SUITE.CASE # REASON"):
+            benchmock.read_not_enforced(self.file("kpkeys.x\n"))
+
+
+class Model(unittest.TestCase):
+    def test_finds_the_prices(self) -> None:
+        fit = benchmodel.fit(points(40, 300))
+        self.assertAlmostEqual(fit.prices[0], 40, delta=0.5)
+        self.assertAlmostEqual(fit.prices[1], 300, delta=5)
+        self.assertLess(fit.error, 1e-4)
+        self.assertTrue(fit.identified(0) and fit.identified(1))
+
+    def test_prices_are_not_negative(self) -> None:
+        rows = [benchmodel.Point(p.operation, p.counts, p.base, p.published / 3) for p in points(1, 1)]
+        self.assertTrue(all(price >= 0 for price in benchmodel.fit(rows).prices))
+
+    def test_what_cannot_be_told_is_said(self) -> None:
+        """Without an operation that differs in TLBIs, any price of one fits."""
+        rows = [benchmodel.Point(f"op{n}", {"insn": i + 20, "isb": 4, "tlbi": 0}, {"insn": i, "isb": 0, "tlbi": 0},
+                                 ((i + 20 + 160) / i - 1) * 100) for n, i in enumerate((100, 200, 400, 900, 1600))]
+        fit = benchmodel.fit(rows)
+        self.assertAlmostEqual(fit.prices[0], 40, delta=0.5)
+        self.assertFalse(fit.identified(1))
+
+    def test_a_bad_fit_shows(self) -> None:
+        rows = points(40, 300)
+        rows[0] = benchmodel.Point("op0", rows[0].counts, rows[0].base, 5.0)
+        self.assertGreater(benchmodel.fit(rows).error, 0.05)
+
+    def test_too_few(self) -> None:
+        with self.assertRaisesRegex(ui.Failure, "too few"):
+            benchmodel.fit(points(40, 300)[:3])
+
+
+def found() -> dict[str, dict[str, bench.Operation]]:
+    """Counts of all kernels for the published operations and the unchanged ones, made up with prices 40 and 300."""
+    kernels: dict[str, dict[str, bench.Operation]] = {}
+    names = [n for n, p in benchmodel.read_published(bench.SOURCES / "published.ini").items()] + list(bench.UNCHANGED)
+    for kernel, factor in (("unhardened", 0), ("unbatched", 4), ("batched", 0.02), ("off", 0)):
+        kernels[kernel] = {}
+        for n, name in enumerate(names):
+            more = 0 if name in bench.UNCHANGED else factor
+            counts = {"insn": 1000.0 * (n + 1) + 10 * more, "isb": 5.0 + more, "tlbi": 1.0 + more / 4, "dsb": 1.0, "por_read": 2.0,
+                      "por_write": more, "tables": 1.0, "set_memory": 0.0, "user": 9.0}
+            functions = {"copy_pte_range": {**{k: v for k, v in counts.items() if k in ("insn", "isb", "tlbi", "por_write")}, "call": 1.0}}
+            kernels[kernel][name] = bench.Operation(name, 10, counts, functions)
+    return kernels
+
+
+def published() -> dict[str, benchmodel.Published]:
+    rows = found()
+    before = rows["unhardened"]
+    return {name: benchmodel.Published(name, name, *(benchmodel.overhead(rows[k][name].counts, before[name].counts, (40, 300))
+                                                      for k in ("unbatched", "batched")), True)
+            for name in before if name not in bench.UNCHANGED}
+
+
+def data() -> dict:
+    rows = found()
+    return {"when": "2026-01-01T00:00:00Z", "quick": True, "series": "s", "base_tree": "linux", "qemu": "10", "compiler": "LLVM", "size": 64,
+            "rounds": 1, "loops": 9, "seconds": 1.0, "kernels": {k: {"about": "<b>&"} for k in rows},
+            "published": {n: vars(p) for n, p in published().items()}, **bench.evaluate(rows, published(), (0.0, "")),
+            "operations": {k: {o: r.to_json() for o, r in of.items()} for k, of in rows.items()}}
+
+
+class Bars(unittest.TestCase):
+    def missed(self, rows: dict, repeat: tuple[float, str] = (0.0, "")) -> list[str]:
+        return [bar["name"] for bar in bench.evaluate(rows, published(), repeat)["bars"] if not bar["met"]]
+
+    def test_met(self) -> None:
+        self.assertEqual(self.missed(found()), [])
+
+    def test_each_can_be_missed(self) -> None:
+        self.assertIn("two runs count the same (x)", self.missed(found(), (0.002, "x")))
+        for kernel, name, kind, more, bar in (("off", "null-syscall", "insn", 20, "off: null-syscall: instructions over 'unhardened'"),
+                                              ("batched", "ping-pong", "insn", 60, "batched: ping-pong: instructions over 'unhardened'"),
+                                              ("batched", "ping-pong", "por_write", 2, "batched: ping-pong: writes of POR_EL1"),
+                                              ("batched", "fork-small", "isb", 1, "batched: fork-small: estimated overhead"),
+                                              ("batched", "munmap-huge", "insn", 200, "batched: munmap-huge: estimated overhead")):
+            rows = found()
+            rows[kernel][name].counts[kind] += more
+            self.assertIn(bar, self.missed(rows), (kernel, name, kind))
+
+    def test_without_the_unbatched_kernel_nothing_is_estimated(self) -> None:
+        rows = found()
+        del rows["unbatched"]
+        result = bench.evaluate(rows, published(), (0.0, ""))
+        self.assertIsNone(result["model"])
+        self.assertFalse(any("estimated" in bar["name"] for bar in result["bars"]))
+
+
+class Report(unittest.TestCase):
+    def test_everything_is_written(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name)
+            text = benchreport.write(data(), out)
+            self.assertIn("cost = instructions + 40.0 * ISB + 300", text)
+            for file in ("bench.txt", "bench.md", "bench.html", "bench.json", "overhead-unbatched.svg", "overhead-batched.svg"):
+                self.assertGreater((out / file).stat().st_size, 100, file)
+            for plot in out.glob("*.svg"):
+                xml.dom.minidom.parse(str(plot))
+            page = (out / "bench.html").read_text()
+            self.assertIn("&lt;b&gt;&amp;", page)
+            self.assertNotIn("<b>&", page)
+            self.assertEqual(json.loads((out / "bench.json").read_text())["base"], "unhardened")
+            self.assertIn("fork-small", "\n".join(map(str, benchreport.letter(data()))))
+
+    def test_history_shows_a_change_and_only_that(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name)
+            self.assertNotIn("since", benchreport.write(data(), out))
+            self.assertIn("nothing has changed", benchreport.write(data(), out))
+            changed = data()
+            changed["operations"]["batched"]["fork-small"]["counts"]["insn"] *= 1.1
+            text = benchreport.write(changed, out)
+            self.assertRegex(text, r"batched: fork-small: instructions .*\+1[01]\.0 %|batched: fork-small: instructions")
+            self.assertNotIn("batched: munmap-small: instructions", text)
+            self.assertEqual(len((out / "history.jsonl").read_text().splitlines()), 3)
+            other = data()
+            other["size"] = 1024
+            with open(out / "history.jsonl", "a") as handle:
+                handle.write('{"cut": ')
+            self.assertNotIn("since", benchreport.write(other, out))
+
+    def test_costly_functions(self) -> None:
+        rows = benchreport.costly(data(), "unbatched", "fork-small")
+        self.assertEqual(rows[1][0], "copy_pte_range")
+        self.assertEqual(rows[1][1], "500")  # 40 instructions, 4 ISBs of 40, 1 TLBI of 300
+
+
+class Mock(unittest.TestCase):
+    EXPECTED = [guests.Expected("s", "refused", ""), guests.Expected("s", "works", ""), guests.Expected("s", "lacks", "a reason")]
+    GOOD = {("s", "refused"): "failed", ("s", "works"): "passed", ("s", "lacks"): "skipped"}
+    PATTERNS = {"s.refused": "x"}
+
+    def judge(self, **changes: str) -> list[str]:
+        statuses = {**self.GOOD, **{("s", case): status for case, status in changes.items()}}
+        return benchmock.judge(statuses, self.EXPECTED, self.PATTERNS, ("s",))[2]
+
+    def test_judge(self) -> None:
+        self.assertEqual(benchmock.judge(self.GOOD, self.EXPECTED, self.PATTERNS, ("s",)), (1, 1, []))
+        for case, status in (("refused", "passed"), ("refused", "crashed"), ("works", "failed"), ("works", "skipped"), ("lacks", "passed")):
+            self.assertEqual(len([p for p in self.judge(**{case: status}) if p.startswith(f"s.{case}: {status}")]), 1, (case, status))
+        self.assertTrue(benchmock.judge({}, self.EXPECTED, self.PATTERNS, ("s",))[2])
+        self.assertIn("s.gone", "".join(benchmock.judge(self.GOOD, self.EXPECTED, {**self.PATTERNS, "s.gone": "x"}, ("s",))[2]))
+
+    def test_times(self) -> None:
+        found = benchmock.times("bench op 5 fork-small 4 8000\nbench end\n")
+        self.assertEqual(found, {"fork-small": 2000.0})
+        rows = benchmock.compare({"unhardened": found, "batched": {"fork-small": 2100.0}}, published())
+        self.assertEqual(rows[1][:2], ["fork-small", "+5.0"])
+        with self.assertRaisesRegex(ui.Failure, "bench failed: fork"):
+            benchmock.times("bench failed: fork: no\n")
+
+
+class Command(support.ProjectTest):
+    def test_bad_input(self) -> None:
+        self.assertFails(self.project.run("bench", "fastest"), 2, "there is no kernel 'fastest'", "kernels: unhardened, ")
+        self.assertFails(self.project.run("bench", "--here", "Mine!"), 2, "is no name for a run")
+        (self.project.path / "kunit/bench/bench.ini").write_text("[kernel a]\n")
+        self.assertFails(self.project.run("bench"), 2, "bench.ini: ", "about")
+        self.assertNothingLeft()
+
+    @unittest.skipIf(__import__("platform").machine() == "aarch64", "this machine can take times")
+    def test_not_an_arm64_machine(self) -> None:
+        self.assertFails(self.project.run("bench", "--here", "unhardened"), 2, "times are taken on arm64")
+
+    def test_another_qemu_is_refused(self) -> None:
+        self.assertFails(self.project.run("bench"), 2, "QEMU= cannot be used")
+
+
+class Plugin(unittest.TestCase):
+    """Instructions as the plugin tells them apart, by the encodings that the cross assembler makes."""
+
+    def test_encodings(self) -> None:
+        source = (bench.SOURCES / "count.c").read_text()
+        masks = {"isb": (0xfffff0ff, 0xd50330df), "dsb": (0xfffff0ff, 0xd503309f), "dsb_nxs": (0xfffff3ff, 0xd503323f), "tlbi": (0xfff8e000, 0xd5088000)}
+        for name, (mask, value) in masks.items():
+            self.assertIn(f"(insn & 0x{mask:x}) == 0x{value:x}", source, name)
+        lines = {"isb": "isb", "dsb ish": "dsb", "dsb nshst": "dsb", "tlbi vmalle1is": "tlbi", "tlbi vale1is, x3": "tlbi",
+                 "msr S3_0_C10_C2_4, x7": "por_write", "mrs x9, S3_0_C10_C2_4": "por_read", "dmb ish": "", "nop": "", "msr tpidr_el1, x0": "",
+                 "at s1e1r, x0": "", "dc zva, x0": "", "dc civac, x0": "", "ic iallu": "", "sb": "", "movz xzr, #5": "begin", "movn xzr, #5": "end",
+                 "mov x0, #5": "", "mov x0, xzr": "", "svc #0": ""}
+        with tempfile.TemporaryDirectory(dir=support.PROJECT / "out" if (support.PROJECT / "out").is_dir() else None) as name:
+            path = Path(name) / "a.s"
+            path.write_text("\n".join([".arch armv8.5-a", *lines]) + "\n")
+            tool = str(support.tool_root() / "usr/bin/aarch64-linux-gnu-as")
+            libraries = support.tool_root() / "usr/lib/x86_64-linux-gnu"
+            loader = next(iter(sorted(libraries.glob("ld-linux-x86-64.so.2"))), None)
+            if not loader:
+                self.skipTest("the cross assembler of the tool root runs on x86-64 only")
+            subprocess.run([str(loader), "--library-path", str(libraries), tool, str(path), "-o", str(path.with_suffix(".o"))], check=True)
+            from kpkeyslib import elf
+            image = elf.Elf(path.with_suffix(".o"))
+            text = image.content(next(s for s in image.sections if s.name == ".text"))
+        codes = [int.from_bytes(text[n:n + 4], "little") for n in range(0, len(text), 4)]
+        self.assertEqual(len(codes), len(lines))
+        for code, (line, kind) in zip(codes, lines.items()):
+            self.assertEqual(self.kind(code), kind, f"{line}: {code:#x}")
+
+    @staticmethod
+    def kind(code: int) -> str:
+        """As kind_of() and translated() of count.c decide."""
+        for name, mask, value in (("por_write", 0xffffffe0, 0xd518a280), ("por_read", 0xffffffe0, 0xd538a280), ("isb", 0xfffff0ff, 0xd50330df),
+                                  ("dsb", 0xfffff0ff, 0xd503309f), ("dsb", 0xfffff3ff, 0xd503323f), ("tlbi", 0xfff8e000, 0xd5088000),
+                                  ("begin", 0xffe0001f, 0xd280001f), ("end", 0xffe0001f, 0x9280001f)):
+            if code & mask == value:
+                return name
+        return ""
+
+
+if __name__ == "__main__":
+    unittest.main()
