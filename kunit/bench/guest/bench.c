@@ -52,7 +52,7 @@ enum {
  * The marks, as functions of two instructions each: "movz xzr, #ID" begins a
  * region and "movn xzr, #ID" ends it.
  */
-asm(".text\n.balign 8\n"
+asm(".text\n.balign 8\n.globl begin_marks, end_marks\n"
     "begin_marks:\n.set id, 0\n.rept 256\n\tmovz xzr, #id\n\tret\n.set id, id + 1\n.endr\n"
     "end_marks:\n.set id, 0\n.rept 256\n\tmovn xzr, #id\n\tret\n.set id, id + 1\n.endr\n");
 extern const char begin_marks[], end_marks[];
