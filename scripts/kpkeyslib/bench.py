@@ -39,6 +39,8 @@ TABLES = ("__pte_alloc", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "__
 SET_MEMORY = ("set_memory_pkey",)
 # System calls and context switches have to stay as they are.
 UNCHANGED = ("null-syscall", "ping-pong")
+# Writes of the register in one of these, on average: a page fault may fall among them.
+SELDOM = 0.05
 # Instructions that a context switch may take for the register: read, keep, compare.
 SWITCH = 12
 
@@ -390,8 +392,8 @@ def bars(found: Mapping[str, Mapping[str, Operation]], base: str, estimates: Map
             more = here["insn"] - there["insn"]
             rows.append({"name": f"{kernel_name}: {name}: instructions over '{base}'", "value": f"{more:+.2f}", "bar": f"<= {allowed:.2f}",
                          "met": more <= allowed})
-            rows.append({"name": f"{kernel_name}: {name}: writes of POR_EL1", "value": f"{here['por_write']:.2f}", "bar": "<= 0.01",
-                         "met": here["por_write"] <= 0.01})
+            rows.append({"name": f"{kernel_name}: {name}: writes of POR_EL1", "value": f"{here['por_write']:.2f}", "bar": f"<= {SELDOM:g}",
+                         "met": here["por_write"] <= SELDOM})
     for name in ("fork-small", "fork-huge", "munmap-small", "munmap-huge"):
         value = estimates.get("batched", {}).get(name)
         if value is None or name not in published:

@@ -78,7 +78,7 @@ def model_lines(data: dict) -> list[str]:
              f"fitted on {len(model['rows'])} published figures without batching: {', '.join(model['rows'])}"]
     for price, (low, high) in model["spread"].items():
         verdict = "" if model["identified"][price] else ": these figures do not determine it"
-        lines.append(f"price of {price.upper()}: {low:.1f} to {high:.1f} if any one figure is left out{verdict}")
+        lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{verdict}")
     lines.append(f"error on what it was fitted on: {model['error'] * 100:.1f} % of the time; "
                  f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %")
     return lines
