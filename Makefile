@@ -51,7 +51,7 @@ tarball: ## a release in out/release: mbox, quilt series, diff, checksums, SBOM
 	@$(KPKEYS) tarball
 
 ##@ Test
-.PHONY: test test-scripts test-tools test-checks test-guests test-selftests test-userland test-qemu test-zero-cost test-mutants mutants-kernel
+.PHONY: test test-scripts test-tools test-checks test-guests test-selftests test-userland test-qemu test-zero-cost test-bench test-mutants mutants-kernel
 test: ## everything CI needs
 	@$(KPKEYS) test
 test-scripts: ## the scripts' own tests, bad input included
@@ -70,6 +70,8 @@ test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
 	@$(KPKEYS) zero-cost
+test-bench: ## 'make bench' in short, which must meet its bars, and 'make bench-mock' (not in CI yet)
+	@$(KPKEYS) test bench
 test-mutants: ## some of the mutants below, always the same (SAMPLE=8)
 	@$(KPKEYS) test mutants
 mutants-kernel: ## each guard and keying call left out in turn: do the tests notice? (not in CI)

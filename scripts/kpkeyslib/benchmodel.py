@@ -6,7 +6,9 @@ cost = instructions + isb * ISBs + tlbi * TLBIs
 in units of one average instruction of that CPU. The two prices are fitted on the published figures of the kernel
 *without* batching only, by least squares of the logarithm of (1 + overhead), with prices of 0 or more. Those of the
 kernel with batching are what the model is then checked against. A DSB has no price of its own: in what is fitted,
-those that hardening adds come with a TLBI each, so the figures cannot tell the two apart.
+those that hardening adds come with a TLBI each, so the figures cannot tell the two apart. Nor has a read of POR_EL1: in
+the kernel without batching each comes with a write and an ISB, whose price takes it in. Where a kernel reads the register
+and then does not write it, the estimate is too low by what an MRS costs more than another instruction.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from . import ui
 
 # A change of an operation's instructions since the last run that is worth a line, as a part of it.
 NOTABLE = 0.005
-KINDS = {"insn": "instructions", "por_write": "POR_EL1 writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI",
+KINDS = {"insn": "instructions", "por_read": "POR_EL1 reads", "por_write": "writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI",
          "tables": "page tables made", "set_memory": "set_memory_pkey()"}
 CAVEAT = ("Instructions executed by the kernel at EL1 in QEMU, counted, not timed; estimates are those of the model, for the CPU of the "
           "published figures.")
@@ -106,10 +106,10 @@ def costly(data: dict, kernel: str, operation: str, limit: int = 6) -> list[list
     found = []
     for name in set(here) | set(there):
         a, b = here.get(name, {}), there.get(name, {})
-        delta = {kind: a.get(kind, 0) - b.get(kind, 0) for kind in ("insn", "por_write", "isb", "tlbi")}
+        delta = {kind: a.get(kind, 0) - b.get(kind, 0) for kind in ("insn", "por_read", "por_write", "isb", "tlbi")}
         found.append((delta["insn"] + sum(prices[k] * delta[k] for k in prices), name, delta))
     found.sort(key=lambda row: (-row[0], row[1]))
-    rows = [["function", "cost", "instructions", "POR_EL1 writes", "ISB", "TLBI"]]
+    rows = [["function", "cost", "instructions", "POR_EL1 reads", "writes", "ISB", "TLBI"]]
     for price, name, delta in found[:limit]:
         if price > 0:
             rows.append([name, _number(price), *(_number(delta[k]) for k in delta)])

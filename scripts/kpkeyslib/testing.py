@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import conformance, cxxtools, guests, kernel, lintwrites, mutants, mutantslint, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
+from . import bench, benchmock, conformance, cxxtools, guests, kernel, lintwrites, mutants, mutantslint, proc, qemu, selftests, serieslint, settings, toolroot, ui, userland, verify, zerocost
 from .ui import Failure
 
 # The kernel of guests.ini that the selftests run on.
@@ -248,6 +248,14 @@ def _userland() -> Outcome:
                    failures + ([f"the consoles' logs are in {settings.out() / 'userland'}"] if failures else []), len(verdict.skips))
 
 
+def _bench() -> Outcome:
+    """A quick run of the benchmark, which counts the same twice and meets its bars, and the mock of patches/mock."""
+    total = Outcome()
+    for name, status in (("bench", bench.bench(True)), ("bench-mock", benchmock.mock())):
+        total += Outcome(status == ui.PASS, status != ui.PASS, failures=[f"bench: 'make {name}' ends with status {status}"] if status else [])
+    return total
+
+
 def _mutants() -> Outcome:
     """A sample of the mutants of the kernel series: do the tests notice?"""
     report = mutants.run(sample=settings.sample() or SAMPLE)
@@ -257,7 +265,9 @@ def _mutants() -> Outcome:
 
 
 GROUPS: dict[str, Callable[[], Outcome]] = {"scripts": _scripts, "tools": _tools, "qemu": _qemu, "zero-cost": _zero_cost, "checks": _checks,
-                                            "guests": _guests, "selftests": _selftests, "mutants": _mutants, "userland": _userland}
+                                            "guests": _guests, "selftests": _selftests, "mutants": _mutants, "bench": _bench, "userland": _userland}
+# Run when named only: the benchmark needs kernels of its own.
+NAMED_ONLY = ("bench",)
 
 
 def test(names: list[str]) -> int:
@@ -267,7 +277,7 @@ def test(names: list[str]) -> int:
             raise Failure(f"there is no group of tests '{name}'", f"there are: {', '.join(GROUPS)}")
     start = time.monotonic()
     outcomes: dict[str, tuple[Outcome, float]] = {}
-    for name in names or GROUPS:
+    for name in names or [n for n in GROUPS if n not in NAMED_ONLY]:
         began = time.monotonic()
         try:
             outcome = GROUPS[name]()

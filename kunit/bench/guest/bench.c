@@ -178,7 +178,6 @@ static void wait_for(pid_t pid)
 /* The call alone, and the end of the child with all it has mapped */
 static void forks(unsigned long size, bool huge, int rounds)
 {
-	char *p = map_populated(size, huge);
 	uint64_t exits = 0;
 	int gate[2];
 	char byte = 0;
@@ -186,6 +185,8 @@ static void forks(unsigned long size, bool huge, int rounds)
 	if (pipe(gate))
 		die("pipe");
 	for (int i = 0; i <= rounds; i++) {
+		/* Anew, since fork() leaves it read-only: that is part of it */
+		char *p = map_populated(size, huge);
 		pid_t pid;
 
 		if (i)
@@ -214,13 +215,13 @@ static void forks(unsigned long size, bool huge, int rounds)
 				die("write");
 			wait_for(pid);
 		}
+		munmap(p, size);
 	}
 	result(FORK + huge, huge ? "fork-huge" : "fork-small", rounds);
 	spent = exits;
 	result(EXIT + huge, huge ? "exit-huge" : "exit-small", rounds);
 	close(gate[0]);
 	close(gate[1]);
-	munmap(p, size);
 }
 
 static void munmaps(unsigned long size, bool huge, int rounds)
