@@ -4,8 +4,9 @@
 cost = instructions + isb * ISBs + tlbi * TLBIs
 
 in units of one average instruction of that CPU. The two prices are fitted on the published figures of the kernel
-*without* batching only, by least squares of the logarithm of (1 + overhead), with prices of 0 or more. Those of the
-kernel with batching are what the model is then checked against. A DSB has no price of its own: in what is fitted,
+*without* batching only, by least squares of the logarithm of (1 + overhead), with prices of 0 or more. A price that these
+figures do not determine is left at 0 rather than guessed, and said to be so. The figures of the kernel with batching are
+what the model is then checked against. A DSB has no price of its own: in what is fitted,
 those that hardening adds come with a TLBI each, so the figures cannot tell the two apart. Nor has a read of POR_EL1: in
 the kernel without batching each comes with a write and an ISB, whose price takes it in. Where a kernel reads the register
 and then does not write it, the estimate is too low by what an MRS costs more than another instruction.
@@ -81,12 +82,12 @@ def _squares(points: Sequence[Point], prices: Sequence[float]) -> float:
     return sum(_error(overhead(p.counts, p.base, prices), p.published) ** 2 for p in points)
 
 
-def _search(points: Sequence[Point]) -> tuple[float, float]:
-    """The prices with the least squares: a grid over all that is allowed, then finer ones around the best."""
-    low, high = [0.0, 0.0], list(LIMITS)
+def _search(points: Sequence[Point], free: Sequence[bool] = (True, True)) -> tuple[float, float]:
+    """The prices with the least squares, 0 unless @free: a grid over all that is allowed, then finer ones around the best."""
+    low, high = [0.0, 0.0], [limit if is_free else 0.0 for limit, is_free in zip(LIMITS, free)]
     best = (0.0, 0.0)
     for _ in range(24):
-        axes = [[a + (b - a) * n / 8 for n in range(9)] for a, b in zip(low, high)]
+        axes = [[a + (b - a) * n / 8 for n in range(9)] if b > a else [a] for a, b in zip(low, high)]
         best = min(((x, y) for x in axes[0] for y in axes[1]), key=lambda prices: _squares(points, prices))
         for n in range(2):
             # Wide enough that the least is still inside, since the squares of two prices lean.
@@ -121,23 +122,34 @@ class Fit:
 
     prices: tuple[float, float]
     error: float  # root of the mean square, as a factor: 0.05 is 5 % of the time
-    spread: tuple[tuple[float, float], tuple[float, float]]  # what each price can be with hardly more error
+    spread: tuple[tuple[float, float], tuple[float, float]]  # what each price can be with hardly more error, if both are free
     left_out: dict[str, float]  # operation -> overhead in percent as the other rows predict it
     rows: tuple[str, ...]
 
     def identified(self, n: int) -> bool:
-        """Whether the rows determine price @n, to a factor of two."""
-        low, high = self.spread[n]
-        return low > 0 and high <= 2 * low
+        """Whether the rows determine price @n."""
+        return _identified(self.spread[n])
+
+
+def _identified(spread: tuple[float, float]) -> bool:
+    """To a factor of two."""
+    low, high = spread
+    return low > 0 and high <= 2 * low
 
 
 def fit(points: Sequence[Point]) -> Fit:
     """Fit the prices on @points."""
     if len(points) < 4:
         raise Failure(f"{len(points)} published figures are too few to fit {len(PRICES)} prices", "run the operations of kunit/bench/published.ini")
-    prices = _search(points)
-    others = {p.operation: _search([q for q in points if q is not p]) for p in points}
-    return Fit(prices, math.sqrt(_squares(points, prices) / len(points)), (_range(points, prices, 0), _range(points, prices, 1)),
+    both = _search(points)
+    spread = (_range(points, both, 0), _range(points, both, 1))
+    free = [_identified(s) for s in spread]
+    if not any(free):
+        # Not the one without the other, then: which of them it is cannot be told.
+        free = [True, True]
+    prices = both if all(free) else _search(points, free)
+    others = {p.operation: _search([q for q in points if q is not p], free) for p in points}
+    return Fit(prices, math.sqrt(_squares(points, prices) / len(points)), spread,
                {p.operation: overhead(p.counts, p.base, others[p.operation]) for p in points}, tuple(p.operation for p in points))
 
 

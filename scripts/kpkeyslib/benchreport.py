@@ -74,10 +74,11 @@ def model_lines(data: dict) -> list[str]:
     model = data["model"]
     if not model:
         return ["There is no model: it needs the kernel 'unbatched' and four of the published operations."]
-    lines = [f"cost = instructions + {model['prices']['isb']:.1f} * ISB + {model['prices']['tlbi']:.1f} * TLBI, "
-             f"fitted on {len(model['rows'])} published figures without batching: {', '.join(model['rows'])}"]
+    priced = " + ".join(f"{price:.1f} * {kind.upper()}" for kind, price in model["prices"].items() if price)
+    lines = [f"cost = instructions + {priced}, fitted on {len(model['rows'])} published figures without batching: {', '.join(model['rows'])}"]
     for price, (low, high) in model["spread"].items():
-        verdict = "" if model["identified"][price] else ": these figures do not determine it"
+        verdict = "" if model["identified"][price] else ": these figures do not determine it" + (
+            "" if model["prices"][price] else ", so it is left out, and estimates are too low where there are many")
         lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{verdict}")
     lines.append(f"error on what it was fitted on: {model['error'] * 100:.1f} % of the time; "
                  f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %")

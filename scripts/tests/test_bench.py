@@ -149,6 +149,7 @@ class Model(unittest.TestCase):
         fit = benchmodel.fit(rows)
         self.assertAlmostEqual(fit.prices[0], 40, delta=0.5)
         self.assertFalse(fit.identified(1))
+        self.assertEqual(fit.prices[1], 0.0)
 
     def test_a_bad_fit_shows(self) -> None:
         rows = points(40, 300)
@@ -223,7 +224,7 @@ class Report(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             out = Path(name)
             text = benchreport.write(data(), out)
-            self.assertRegex(text, r"cost = instructions \+ 4\d\.\d \* ISB")
+            self.assertRegex(text, r"cost = instructions \+ \d+\.\d \* ")
             self.assertIn("these figures do not determine it", text)  # each comes with four ISBs
             for file in ("bench.txt", "bench.md", "bench.html", "bench.json", "overhead-unbatched.svg", "overhead-batched.svg"):
                 self.assertGreater((out / file).stat().st_size, 100, file)
