@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import support  # noqa: E402
-from kpkeyslib import bench, benchmock, benchmodel, benchreport, guests, ui  # noqa: E402
+from kpkeyslib import bench, benchmock, benchmodel, benchreport, guests, trees, ui  # noqa: E402
 
 COLUMNS = "columns insn call por_read por_write isb dsb tlbi\n"
 COUNTS = COLUMNS + """region 5 2
@@ -101,6 +102,25 @@ class Reading(unittest.TestCase):
         self.assertEqual(len(numbers), len(set(numbers)))
         self.assertGreater(min(numbers), 37)
         self.assertLess(max(numbers), 256)
+
+
+class Patches(unittest.TestCase):
+    def test_they_apply(self) -> None:
+        """A change of the series that patches/bench and patches/mock do not fit shows here."""
+        series = bench.patched_series()
+        self.assertGreaterEqual(len(series.patches), len(trees.linux_series().patches) + len(trees.OUT_OF_SERIES))
+        where = Path(os.environ.get("CACHE") or support.PROJECT / ".cache") / f"linux-{series.base.version}.git"
+        if not where.is_dir():
+            self.skipTest(f"the base is not in the cache: {where.name}")
+        with tempfile.TemporaryDirectory() as name:
+            tree = Path(name) / "tree"
+            trees._prepare(tree, where)
+            base = subprocess.run(["git", "-C", where, "rev-parse", "base"], check=True, capture_output=True, text=True).stdout.strip()
+            commit = trees.apply(series, tree, base)
+            shown = subprocess.run(["git", "-C", tree, "show", f"{commit}:security/Kconfig.hardening"], check=True, capture_output=True, text=True)
+        for fragment in ("bench-unbatched", "mock"):
+            for symbol in re.findall(r"^CONFIG_(\w+)=y", (guests.CONFIGS / f"{fragment}.config").read_text(), re.M):
+                self.assertIn(f"config {symbol}\n", shown.stdout)
 
 
 class BadFiles(unittest.TestCase):
