@@ -170,6 +170,12 @@ class Model(unittest.TestCase):
         self.assertAlmostEqual(fit.prices[0], 40, delta=0.5)
         self.assertFalse(fit.identified(1))
         self.assertEqual(fit.prices[1], 0.0)
+        # A trace of them is fitted best by some price, and hardly worse by none.
+        rows[4] = benchmodel.Point("op4", {"insn": 1620, "isb": 4, "tlbi": 0.01}, {"insn": 1600, "isb": 0, "tlbi": 0}, (1783 / 1600 - 1) * 100)
+        self.assertGreater(benchmodel._search(rows)[1], 100)
+        fit = benchmodel.fit(rows)
+        self.assertTrue(fit.identified(0))
+        self.assertEqual(fit.prices[1], 0.0)
 
     def test_a_bad_fit_shows(self) -> None:
         rows = points(40, 300)
