@@ -200,7 +200,7 @@ def svg(data: dict, kernel: str) -> str:
     value = -(-low // tick) * tick
     while value <= high:
         out.append(f'<path d="M{at(value):.1f} {top}V{height - 24}" stroke="#ddd"/>'
-                   f'<text x="{at(value):.1f}" y="{height - 8}" text-anchor="middle">{value:g}</text>')
+                   f'<text x="{at(value):.1f}" y="{height - 8}" text-anchor="middle">{value + 0.0:g}</text>')
         value += tick
     for n, name in enumerate(names):
         y = top + n * step

@@ -106,6 +106,8 @@ def _bench(source: Source) -> str:
     for path in sorted((settings.out() / "bench").glob("*.json")):
         data = json.loads(path.read_text())
         if path.stem == "bench":
+            if not data["estimates"]:
+                continue
             tables.append(f"Estimated overhead of hardened page tables, and what was published for RFC v5:\n\n{_columns(benchreport.letter(data), {1, 2})}")
             continue
         rows = [["ratio", "bar", "what"]] + [[f"{c['ratio']:.2f}", c["bar"], c["name"]] for c in data["comparisons"]]
