@@ -78,11 +78,13 @@ mutants-kernel: ## each guard and keying call left out in turn: do the tests not
 	@$(KPKEYS) mutants
 
 ##@ Source checks
-.PHONY: lint audit bench-lint mutants-lint
+.PHONY: lint audit lint-writes mutants-lint bench-lint
 lint: ## kpkeys-lint on the patched kernel; findings in out/lint/
 	@$(KPKEYS) lint
 audit: ## kpkeys-audit on the same kernel once built: each write of POR_EL1, its value, its end
 	@$(KPKEYS) audit
+lint-writes: ## does kpkeys-lint list the page table writes that reading found, and no others?
+	@$(KPKEYS) lint-writes
 mutants-lint: ## hundreds of changes of the series that kpkeys-lint has to notice (a sample is part of test-checks)
 	@$(KPKEYS) mutants-lint
 bench-lint: ## what kpkeys-lint costs, as ratios to clang -w -fsyntax-only
