@@ -188,7 +188,8 @@ class ToolRoot:
         # Backports hold the compiler and the base kernel, sid QEMU's source. The source index of
         # sid may be old on a frozen mirror; its signature is checked all the same.
         lists = more_suites(f"deb $uri {SUITE}-backports main", "deb-src [check-valid-until=no] $uri sid main")
-        keep_out = [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info")]
+        # AAVMF: six images of firmware as large as the flash; guests take the small one.
+        keep_out = [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale", "info", "AAVMF")]
         try:
             with ui.step(f"tool root: installing {len(packages())} packages of Debian {SUITE}") as line:
                 root = work / "root"
