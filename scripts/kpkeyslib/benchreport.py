@@ -80,8 +80,9 @@ def model_lines(data: dict) -> list[str]:
         verdict = "" if model["identified"][price] else ": these figures do not determine it" + (
             "" if model["prices"][price] else ", so it is left out, and estimates are too low where there are many")
         lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{verdict}")
-    lines.append(f"error on what it was fitted on: {model['error'] * 100:.1f} % of the time; "
-                 f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %")
+    checked = (f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %"
+               if model["check_rows"] else "not checked on figures that it has not seen, for which it takes the kernel 'batched'")
+    lines.append(f"error on what it was fitted on: {model['error'] * 100:.1f} % of the time; {checked}")
     return lines
 
 

@@ -108,7 +108,7 @@ def _bench(source: Source) -> str:
         if path.stem == "bench":
             if not data["estimates"]:
                 continue
-            tables.append(f"Estimated overhead of hardened page tables, and what was published for RFC v5:\n\n{_columns(benchreport.letter(data), {1, 2})}")
+            tables.append(f"Estimated overhead of hardened page tables, and the corrected figures that were published for RFC v5:\n\n{_columns(benchreport.letter(data), {1, 2})}")
             continue
         rows = [["ratio", "bar", "what"]] + [[f"{c['ratio']:.2f}", c["bar"], c["name"]] for c in data["comparisons"]]
         tables.append(f"{path.stem}, {data['rounds']} rounds:\n\n{_columns(rows, {0})}")

@@ -209,15 +209,10 @@ def judge_userland(mutant: Mutant, report: selftests.Report, console: str, tests
         mutant.killed = mutant.failures[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "")
 
 
-def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str], late: dict[str, str]) -> list[str]:
-    """What is wrong with the outcome: survivors without a reason, and reasons without a survivor; likewise
-    with @late, those that are killed in user land and not before. Notes the reasons in @mutants.
-    """
-    known = {s.name for s in sites}
+def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str, str]) -> list[str]:
+    """What is wrong with the outcome: survivors without a reason, and reasons without a survivor. Notes the reasons in @mutants."""
     problems = []
     for mutant in mutants:
-        if mutant.killed and (mutant.guest == USERLAND.name) != (mutant.site.name in late):
-            problems.append(f"{mutant.site.name}: killed in {mutant.guest}, and {LATE.name} says otherwise")
         reason = reasons.get(mutant.site.name, "")
         if not mutant.killed:
             mutant.reason = reason
@@ -225,9 +220,18 @@ def verdict(mutants: Sequence[Mutant], sites: Sequence[Site], reasons: dict[str,
                 problems.append(f"{mutant.site.name}: survived, and {SURVIVORS.name} gives no reason")
         elif reason:
             problems.append(f"{mutant.site.name}: stale reason in {SURVIVORS.name}: it is killed by {mutant.killed}")
-    for path, names in ((SURVIVORS, reasons), (LATE, late)):
-        problems += [f"{name}: stale reason in {path.name}: there is no such mutant" for name in names if name not in known]
-    return problems
+    return problems + _unknown(reasons, sites, SURVIVORS)
+
+
+def verdict_late(mutants: Sequence[Mutant], sites: Sequence[Site], late: dict[str, str]) -> list[str]:
+    """What is wrong with the list @late of mutants that are killed in user land and not before."""
+    return [f"{m.site.name}: killed in {m.guest}, and {LATE.name} says otherwise"
+            for m in mutants if m.killed and (m.guest == USERLAND.name) != (m.site.name in late)] + _unknown(late, sites, LATE)
+
+
+def _unknown(names: Iterable[str], sites: Sequence[Site], path: Path) -> list[str]:
+    known = {s.name for s in sites}
+    return [f"{name}: stale reason in {path.name}: there is no such mutant" for name in names if name not in known]
 
 
 def read_sources(tree: Path) -> dict[str, str]:
@@ -431,6 +435,10 @@ class Report:
         bad = {p.split(": ")[0] for p in self.problems}
         return sum(m.site.name not in bad for m in self.mutants)
 
+    @property
+    def killed(self) -> int:
+        return sum(bool(m.killed) for m in self.mutants)
+
 
 def _progress(where: str, total: int) -> Callable[[Mutant], None]:
     """A function that prints what became of a mutant in @where, one of @total."""
@@ -477,11 +485,11 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
         left = [m for m in mutants if m.built and not m.killed]
         if left and not sample:
             _in_userland(left, tree, image, machine, _progress(USERLAND.name, len(left)))
-        problems = verdict(mutants, sites, reasons, late)
+        problems = verdict(mutants, sites, reasons) + verdict_late(mutants, sites, late)
         report = Report(mutants, sites, problems)
         summary = {"verdict": "fail" if problems else "pass", "exit_status": ui.TEST_FAILED if problems else ui.PASS,
                    "passed": report.passed, "failed": report.failed, "sites": len(sites),
-                   "killed": sum(bool(m.killed) for m in mutants), "survived": sum(not m.killed for m in mutants),
+                   "killed": report.killed, "survived": len(mutants) - report.killed,
                    "problems": problems, "mutants": [m.summary() for m in mutants], "series": what.series, "base": what.base,
                    "qemu": machine.version, "seconds": round(time.monotonic() - start, 1)}
         _write(_directory() / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -502,8 +510,7 @@ def mutants(names: list[str], sample: int) -> int:
             print(f"survivor: {mutant.site.name}: {mutant.reason}")
     for problem in report.problems:
         print(f"{ui.bad('problem:')} {problem}")
-    killed = sum(bool(m.killed) for m in report.mutants)
-    print(f"\n{len(report.mutants)} of {len(report.sites)} mutants, {killed} killed, {len(report.mutants) - killed} survived; "
+    print(f"\n{len(report.mutants)} of {len(report.sites)} mutants, {report.killed} killed, {len(report.mutants) - report.killed} survived; "
           f"{ui.seconds(time.monotonic() - start)}; consoles: {_directory() / 'runs'}")
     print(f"{report.passed} passed, {report.failed} failed")
     return ui.TEST_FAILED if report.problems else ui.PASS

@@ -36,7 +36,6 @@ class Outcome:
     findings: int = 0
     reason: str = ""
     seconds: float = 0.0
-    guest: str = ""  # none; mutants.verdict() asks
 
     @property
     def verdict(self) -> str:
@@ -103,24 +102,7 @@ class _Runner:
         return sorted(outcomes, key=lambda o: o.site.number)
 
 
-@dataclass
-class Report:
-    """All that a run came to."""
-
-    mutants: list[Outcome]
-    sites: list[Mutant]
-    problems: list[str]
-
-    @property
-    def failed(self) -> int:
-        return len(self.problems)
-
-    @property
-    def killed(self) -> int:
-        return sum(bool(m.killed) for m in self.mutants)
-
-
-def run(names: Iterable[str] = (), sample: int = 0) -> Report:
+def run(names: Iterable[str] = (), sample: int = 0) -> mutants.Report:
     """Lint the mutants that @names stand for, or @sample of them, and leave summary.json in out/lint/mutants."""
     start = time.monotonic()
     reasons = mutants.reasons_in(SURVIVORS)
@@ -133,7 +115,7 @@ def run(names: Iterable[str] = (), sample: int = 0) -> Report:
         runner = _Runner(linter)
         runner.control()
         outcomes = runner.all(picked)
-        report = Report(outcomes, found, mutants.verdict(outcomes, found, reasons, {}))
+        report = mutants.Report(outcomes, found, mutants.verdict(outcomes, found, reasons))
         summary = {"verdict": "fail" if report.problems else "pass", "mutants": [o.summary() for o in outcomes], "sites": len(found),
                    "killed": report.killed, "survived": len(outcomes) - report.killed, "problems": report.problems,
                    "seconds": round(time.monotonic() - start, 1)}

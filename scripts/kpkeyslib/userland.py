@@ -40,7 +40,7 @@ FINDINGS = ("unkeyed", "stale")
 
 # What the guest has no use for: the archive is unpacked into its memory.
 UNUSED = ("/usr/include", "/usr/games", "/usr/lib/aarch64-linux-gnu/gconv", "/usr/lib/aarch64-linux-gnu/perl-base",
-           "/usr/lib/aarch64-linux-gnu/security", "/usr/lib/linux", "/usr/lib/systemd", "/usr/share", "/usr/src", "/var")
+          "/usr/lib/aarch64-linux-gnu/security", "/usr/lib/linux", "/usr/lib/systemd", "/usr/share", "/usr/src", "/var")
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -156,10 +156,10 @@ class TestVerdict(unittest.TestCase):
     def test_survivors_need_reasons(self):
         dead, alive = self.outcome("pgtable-guard"), self.outcome()
         sites = [dead.site]
-        self.assertEqual(mutants.verdict([dead], sites, {}, {}), [])
-        self.assertEqual(mutants.verdict([alive], sites, {alive.site.name: "no write"}, {}), [])
-        self.assertIn("gives no reason", mutants.verdict([alive], sites, {}, {})[0])
-        self.assertIn("stale", mutants.verdict([dead], sites, {dead.site.name: "no write"}, {})[0])
+        self.assertEqual(mutants.verdict([dead], sites, {}), [])
+        self.assertEqual(mutants.verdict([alive], sites, {alive.site.name: "no write"}), [])
+        self.assertIn("gives no reason", mutants.verdict([alive], sites, {})[0])
+        self.assertIn("stale", mutants.verdict([dead], sites, {dead.site.name: "no write"})[0])
 
 
 def listed(function: str, message: str, line: int = 1, shape: str = "store", file: str = "a.c") -> dict:

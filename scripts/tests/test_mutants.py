@@ -342,10 +342,9 @@ class TestVerdict(unittest.TestCase):
 
     sites = [Site(1, "a:f:guard"), Site(2, "b:g:guard"), Site(3, "c:h:guard")]
 
-    def problems(self, reasons: dict[str, str], killed: dict[str, str], ran: int = 3, late: dict[str, str] | None = None,
-                 guest: str = "el1") -> list[str]:
-        found = [Mutant(s, killed=killed.get(s.name, ""), guest=guest) for s in self.sites[:ran]]
-        return mutants.verdict(found, self.sites, reasons, late or {})
+    def problems(self, reasons: dict[str, str], killed: dict[str, str], ran: int = 3) -> list[str]:
+        found = [Mutant(s, killed=killed.get(s.name, "")) for s in self.sites[:ran]]
+        return mutants.verdict(found, self.sites, reasons)
 
     def test_right(self):
         self.assertEqual(self.problems({"b:g:guard": "why"}, {"a:f:guard": "x", "c:h:guard": "y"}), [])
@@ -360,13 +359,15 @@ class TestVerdict(unittest.TestCase):
 
     def test_userland(self):
         """Those that only user land notices are listed, and no others."""
-        everything = {s.name: "x" for s in self.sites}
-        listed = dict.fromkeys(everything, "why")
-        self.assertEqual(self.problems({}, everything, late=listed, guest=mutants.USERLAND.name), [])
-        del listed["b:g:guard"]
-        self.assertRegex("\n".join(self.problems({}, everything, late=listed, guest=mutants.USERLAND.name)), "^b:g:guard: killed in userland, and .*$")
-        self.assertRegex("\n".join(self.problems({}, everything, late={"b:g:guard": "why"})), "^b:g:guard: killed in el1, and .*$")
-        self.assertRegex("\n".join(self.problems({}, everything, late={"z:g:guard": "why"})), "^z:g:guard: stale reason .* no such mutant$")
+        def problems(late: list[str], guest: str) -> str:
+            found = [Mutant(s, killed="x", guest=guest) for s in self.sites]
+            return "\n".join(mutants.verdict_late(found, self.sites, dict.fromkeys(late, "why")))
+
+        names = [s.name for s in self.sites]
+        self.assertEqual(problems(names, mutants.USERLAND.name), "")
+        self.assertRegex(problems(names[:1] + names[2:], mutants.USERLAND.name), "^b:g:guard: killed in userland, and .*$")
+        self.assertRegex(problems(["b:g:guard"], "el1"), "^b:g:guard: killed in el1, and .*$")
+        self.assertRegex(problems(["z:g:guard"], "el1"), "^z:g:guard: stale reason .* no such mutant$")
 
     def test_sample(self):
         """What was not run is not judged."""
