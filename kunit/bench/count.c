@@ -27,13 +27,9 @@
 
 #include <qemu-plugin.h>
 
-QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+#include "kinds.h"
 
-/* What is counted for each function. The names are those in the output. */
-enum { INSN, CALL, POR_READ, POR_WRITE, ISB, DSB, TLBI, KINDS };
-static const char *const kinds[KINDS] = {
-	"insn", "call", "por_read", "por_write", "isb", "dsb", "tlbi",
-};
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 /* Before the functions of the map: user space, and kernel addresses outside of it */
 enum { USER, OTHER, FIRST };
@@ -56,10 +52,7 @@ static size_t nr_rows;
 static struct region regions[REGIONS];
 static struct row *before;
 static int open_region = -1;
-static uint32_t por_msr = 0xd518a280;
 static char *out_path;
-
-#define MSR_TO_MRS	0x00200000
 
 static void die(const char *what)
 {
@@ -130,22 +123,6 @@ static size_t row_of(uint64_t address)
 	return low == nr_rows - 1 ? OTHER : low;
 }
 
-static int kind_of(uint32_t insn)
-{
-	if ((insn & 0xffffffe0) == por_msr)
-		return POR_WRITE;
-	if ((insn & 0xffffffe0) == (por_msr | MSR_TO_MRS))
-		return POR_READ;
-	if ((insn & 0xfffff0ff) == 0xd50330df)
-		return ISB;
-	if ((insn & 0xfffff0ff) == 0xd503309f || (insn & 0xfffff3ff) == 0xd503323f)
-		return DSB;
-	/* SYS with CRn 8 or, for those with nXS, 9 */
-	if ((insn & 0xfff8e000) == 0xd5088000)
-		return TLBI;
-	return -1;
-}
-
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
@@ -159,13 +136,13 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 		if (qemu_plugin_insn_data(insn, &code, sizeof(code)) != sizeof(code))
 			die("an instruction is shorter than 32 bits");
-		if ((code & 0xffe0001f) == 0xd280001f || (code & 0xffe0001f) == 0x9280001f) {
+		if (begins_region(code) || ends_region(code)) {
 			unsigned int mark = code >> 5 & 0xffff;
 
 			if (mark >= REGIONS)
 				die("the mark of a region is out of range");
 			qemu_plugin_register_vcpu_insn_exec_cb(insn,
-				(code & 0xffe0001f) == 0xd280001f ? region_begins : region_ends,
+				begins_region(code) ? region_begins : region_ends,
 				QEMU_PLUGIN_CB_NO_REGS, GINT_TO_POINTER(mark));
 			continue;
 		}

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kpkeyslib import guests, kunit, ui  # noqa: E402
+from kpkeyslib import guests, kunit, toolroot, ui  # noqa: E402
 
 BOOT = """\
 [    0.000000] Booting Linux on physical CPU 0x0000000000 [0x000f0510]
@@ -241,6 +243,30 @@ class TestWithoutPoe(Judge):
         """The CPU has it after all: this run shows nothing of what it is for."""
         result = self.judge(console("ok 1 one # SKIP no POE"), report(group("toy", one="SKIP")))
         self.assertVerdict(result, "fail", "has FEAT_S1POE, and this is the run without it")
+
+
+class TestFirmware(unittest.TestCase):
+    """What starts a guest."""
+
+    def test_option(self):
+        guest = guests.guest("el1")
+        with tempfile.TemporaryDirectory() as top, mock.patch.object(toolroot, "_tools", mock.Mock(path=Path(top))):
+            self.assertEqual(kunit._firmware(guest), "")
+            guest = dataclasses.replace(guest, firmware=True)
+            with self.assertRaisesRegex(ui.Failure, "QEMU_EFI.fd: no such file") as caught:
+                kunit._firmware(guest)
+            self.assertIn("qemu-efi-aarch64", caught.exception.remedy)
+            image = Path(top) / kunit.FIRMWARE
+            image.parent.mkdir(parents=True)
+            image.touch()
+            self.assertEqual(kunit._firmware(guest), f" -bios {image}")
+
+    def test_guests(self):
+        """Some guest of CI has EFI runtime services, which its list asks for."""
+        names = [name for name in guests.of_ci() if guests.guest(name).firmware]
+        self.assertTrue(names)
+        for name in names:
+            self.assertIn(("efi_pgd", ""), [(e.case, e.skip) for e in guests.expected(guests.guest(name).expect)])
 
 
 class TestKtap(unittest.TestCase):
