@@ -97,11 +97,13 @@ compaction()
 	before=$(field compact_migrate_scanned /proc/vmstat)
 	memwork fragment &
 	pid=$!
-	trap 'kill $pid' EXIT
+	# Not waited for, it is an orphan of which init says that it was killed.
+	trap 'kill $pid; wait $pid' EXIT
 	until_true 60 test -e /tmp/fragmented
 	echo 1 > /proc/sys/vm/compact_memory
 	trap - EXIT
 	kill $pid
+	wait $pid || :
 	rm /tmp/fragmented
 	grown compact_migrate_scanned "$before"
 }
