@@ -22,7 +22,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import aside, mail, series, serieslint, settings, toolroot, trees, ui
+from . import aside, letter, mail, series, serieslint, settings, toolroot, trees, ui
 from .plumbing import _git, _pipe, _point, _read, _write
 from .trees import COVER, TRACKING
 from .ui import Failure
@@ -247,6 +247,8 @@ def tarball() -> int:
                           "see and repair: make lint-series")
         with ui.step(f"{stored.name}: writing the release") as line:
             release = Release(stored, aside.commit(new / "commits", stored))
+            for problem in letter.unfit(release.commits):
+                raise problem
             files = new / stored.name
             when = _write_files(release, files)
             _archive(files, when, new / f"{stored.name}.tar.xz")

@@ -112,6 +112,15 @@ class Tarball(Case):
         self.refused("tarball", says="not fit for a release: .*EDITME is still there")
         self.assertFalse(self.archive.parent.exists())
 
+    def test_letter_with_empty_or_old_part(self):
+        self.set_letter(test_mail.LETTER)
+        self.refused("tarball", says="the cover letter's part 'tests' is empty")
+        self.verified()
+        self.ok("cover")
+        self.assertIn("el1 ", self.ok("tarball") and (self.unpack() / "0000-cover-letter.txt").read_text())
+        self.verified(passed=8)
+        self.refused("tarball", says="the cover letter's part 'tests' is not up to date")
+
     def test_no_such_base(self):
         self.refused("tarball", BASE="v9", says="BASE=v9 is no base")
 
