@@ -117,8 +117,8 @@ SPECIALS = (
             "POR_ELx_PERM_PREP(KPKEYS_PKEY_PGTABLES, KPKEYS_MUTANT($n, POE_NONE, POE_MASK))"),
     # Lazy MMU mode takes over what another context has set up
     Special(_KPKEYS_H, "arch_kpkeys_switch_context_nosync", "from",
-            r"if \(__kpkeys_por_set_context\(old, from\) != old\)",
-            "if (__kpkeys_por_set_context(old, from) != old && !kpkeys_mutant_is($n))"),
+            r"if \(!__kpkeys_por_has_context\(old, from\)\)",
+            "if (!__kpkeys_por_has_context(old, from) && !kpkeys_mutant_is($n))"),
     Special("arch/arm64/kernel/process.c", "kpkeys_thread_switch", "save",
             r"current->thread\.por_el1 = por;", "do { if (!kpkeys_mutant_is($n)) current->thread.por_el1 = por; } while (0);"),
     Special(_CPUFEATURE, "cpu_enable_poe", "overlays",
