@@ -129,6 +129,8 @@ def bootstrap(root: Path, include: Sequence[str], options: Sequence[str], log: P
     source = mirror()
     tar = root.with_suffix(".tar")
     argv = ["mmdebstrap", f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--format=tar", "--components=main",
+            # What a loss of power leaves of a new directory is no use anyway.
+            "--dpkgopt=force-unsafe-io",
             '--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={p}" for p in _proxies()), *options,
             f"--include={','.join(include)}", SUITE, str(tar), *([source] if source else [])]
     # apt inside needs a directory that its own unprivileged user may enter.
