@@ -44,7 +44,10 @@ HOST_TOOLS = [
     ("ninja", "--version", (1, 8), "ninja-build"),
     ("meson", "--version", (1, 5), "meson"),
     ("pkg-config", "--version", (0, 29), "pkg-config"),
+    ("gcc", "--version", (12, 0), "gcc"),
 ]
+# Debian's has no pkg-config file. The function is the newest that QEMU asks for.
+LIBFDT = "echo 'int fdt_find_max_phandle(const void *, void *); int main(void) { return fdt_find_max_phandle(0, 0); }' | gcc -x c - -o /dev/null -lfdt"
 
 
 def packages(path: Path = PACKAGES) -> list[str]:
@@ -279,10 +282,10 @@ class HostTools(ToolRoot):
             if not found or (int(found[1]), int(found[2])) < least:
                 version = found[0] if found else "unknown"
                 problems.append(f"{name} is version {version} (need {wanted} or later, package {package})")
-        for library, least in (("glib-2.0", "2.66"), ("libfdt", "1.5")):
-            if shutil.which("pkg-config") and proc.run(["pkg-config", f"--atleast-version={least}", library],
-                                                       capture=True, check=False).returncode:
-                problems.append(f"library {library} {least} or later is missing")
+        if shutil.which("pkg-config") and proc.run(["pkg-config", "--atleast-version=2.66", "glib-2.0"], capture=True, check=False).returncode:
+            problems.append("library glib-2.0 2.66 or later is missing (package libglib2.0-dev)")
+        if shutil.which("gcc") and proc.run(["sh", "-c", LIBFDT], capture=True, check=False).returncode:
+            problems.append("library libfdt 1.5 or later is missing (package libfdt-dev)")
         if problems:
             raise Failure("TOOLS=host: this machine's tools do not suffice",
                           "install them, or leave TOOLS unset: the project then makes its own tool root",

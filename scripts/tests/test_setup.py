@@ -885,9 +885,12 @@ class TestToolRoot(ProjectTest):
         path = self.bin_without("flex", "bison", "b4", "clang-22", "ld.lld-22", "meson", "bc", "ninja")
         for name, text in (("bison", "bison (GNU Bison) 1.35"), ("bc", "no version at all")):
             write(path / name, f"#!/bin/sh\necho '{text}'\n", 0o755)
+        (path / "gcc").unlink(missing_ok=True)
+        write(path / "gcc", "#!/bin/sh\n[ $1 = --version ] && echo gcc 14.2\n", 0o755)
         done = self.assertFails(self.project.run("verify", PATH=path, TOOLS="host"), ui.USAGE, "machine's tools do not suffice", "leave TOOLS unset")
         for line in ("clang-22 is missing (need 19.0 or later, package clang-22)", "ld.lld-22 is missing", "flex is missing (need 2.5 or later, package flex)",
-                     "bison is version 1.35 (need 2.0 or later, package bison)", "bc is version unknown (need 1.0", "b4 is missing", "meson is missing"):
+                     "bison is version 1.35 (need 2.0 or later, package bison)", "bc is version unknown (need 1.0", "b4 is missing", "meson is missing",
+                     "library libfdt 1.5 or later is missing (package libfdt-dev)"):
             self.assertIn(line, done.err)
         self.assertFalse(self.final.exists())
 
