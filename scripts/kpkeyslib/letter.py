@@ -166,30 +166,28 @@ def values(name: str, wanted: list[str]) -> dict[str, str]:
         return {part: PARTS[part](source) for part in wanted}
 
 
-def _old(text: str, content: str, make: Callable[[list[str]], dict[str, str]]) -> list[Failure]:
-    """Generated parts of the letter @text that are not what @make makes of them now."""
-    there = spans(text)
-    # That no guest ran on this series is for others to say.
-    wanted = [part for part in there if part != "tests" or _summaries(content)]
-    now = fill(text, make(wanted))
-    old = [part for part in wanted if now[slice(*spans(now)[part])] != text[slice(*there[part])]]
+def _old(text: str, made: dict[str, str]) -> list[Failure]:
+    """Generated parts of the letter @text that are not what is @made of them now."""
+    there, now = spans(text), fill(text, made)
+    old = [part for part in made if now[slice(*spans(now)[part])] != text[slice(*there[part])]]
     return [Failure(f"the cover letter's part '{old[0]}' is not up to date", "make cover")] if old else []
 
 
 def stale(name: str, tree: Path) -> list[Failure]:
     """Generated parts of the stored letter that are not what they would be now."""
     text = _read(series.stored(name) / COVER)
-    return _old(text, _git(tree, "rev-parse", "HEAD^{tree}"), lambda wanted: values(name, wanted))
+    # That no guest ran on this series is for others to say.
+    ran = _summaries(_git(tree, "rev-parse", "HEAD^{tree}"))
+    return _old(text, values(name, [part for part in spans(text) if part != "tests" or ran]))
 
 
-def unfit(commits: aside.Commits) -> list[Failure]:
-    """What keeps the letter of the series @commits from being released: a generated part that is empty, or not up to date."""
+def refuse_unfit(commits: aside.Commits) -> None:
+    """Raise a Failure if a generated part in the letter of the series @commits is not up to date, or cannot be: no guest ran on it."""
     text = commits.cover.message + "\n"
-    empty = [part for part, (start, end) in spans(text).items() if not text[start:end].strip()]
-    if empty:
-        return [Failure(f"the cover letter's part '{empty[0]}' is empty", "make verify, or make guests for all that CI runs; then make cover")]
-    content = _git(commits.tree, "rev-parse", f"{commits.tip}^{{tree}}")
-    return _old(text, content, lambda wanted: {part: PARTS[part](Source(commits, content)) for part in wanted})
+    source = Source(commits, _git(commits.tree, "rev-parse", f"{commits.tip}^{{tree}}"))
+    problems = _old(text, {part: PARTS[part](source) for part in spans(text)})
+    if problems:
+        raise problems[0]
 
 
 # Changing the letter

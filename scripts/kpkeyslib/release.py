@@ -247,8 +247,7 @@ def tarball() -> int:
                           "see and repair: make lint-series")
         with ui.step(f"{stored.name}: writing the release") as line:
             release = Release(stored, aside.commit(new / "commits", stored))
-            for problem in letter.unfit(release.commits):
-                raise problem
+            letter.refuse_unfit(release.commits)
             files = new / stored.name
             when = _write_files(release, files)
             _archive(files, when, new / f"{stored.name}.tar.xz")

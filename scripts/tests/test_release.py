@@ -114,12 +114,16 @@ class Tarball(Case):
 
     def test_letter_with_empty_or_old_part(self):
         self.set_letter(test_mail.LETTER)
-        self.refused("tarball", says="the cover letter's part 'tests' is empty")
+        self.refused("tarball", says="no guest has run on exactly this series")
         self.verified()
+        self.refused("tarball", says="the cover letter's part 'tests' is not up to date")
         self.ok("cover")
-        self.assertIn("el1 ", self.ok("tarball") and (self.unpack() / "0000-cover-letter.txt").read_text())
+        self.ok("tarball")
+        self.assertIn("  el1 ", (self.unpack() / "0000-cover-letter.txt").read_text())
         self.verified(passed=8)
         self.refused("tarball", says="the cover letter's part 'tests' is not up to date")
+        self.verified(content="0" * 40)
+        self.refused("tarball", says="no guest has run on exactly this series")
 
     def test_no_such_base(self):
         self.refused("tarball", BASE="v9", says="BASE=v9 is no base")
