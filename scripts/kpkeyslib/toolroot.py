@@ -47,7 +47,8 @@ HOST_TOOLS = [
     ("gcc", "--version", (12, 0), "gcc"),
 ]
 # Debian's has no pkg-config file. The function is the newest that QEMU asks for.
-LIBFDT = "echo 'int fdt_find_max_phandle(const void *, void *); int main(void) { return fdt_find_max_phandle(0, 0); }' | gcc -x c - -o /dev/null -lfdt"
+LIBFDT = ("t=$(mktemp) || exit; echo 'int fdt_find_max_phandle(const void *, void *); int main(void) { return fdt_find_max_phandle(0, 0); }' | "
+          "gcc -x c - -o $t -lfdt; s=$?; rm -f $t; exit $s")
 
 
 def packages(path: Path = PACKAGES) -> list[str]:
