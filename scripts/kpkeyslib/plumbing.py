@@ -10,16 +10,18 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from . import proc
+from . import proc, settings
 from .trees import COVER
 from .ui import Failure
 
 # A stored patch depends on nothing but the commit: whatever a user's configuration may say
 # about diffs and mails is said here.
 _CONFIG = {
-    "core.attributesFile": "/dev/null", "core.hooksPath": "/dev/null", "core.quotePath": "true",
+    "core.attributesFile": "/dev/null", "core.fsmonitor": "false", "core.hooksPath": "/dev/null", "core.quotePath": "true",
     "diff.algorithm": "myers", "diff.colorMoved": "no", "diff.context": "3", "diff.indentHeuristic": "true",
     "diff.interHunkContext": "0", "diff.mnemonicPrefix": "false", "diff.noPrefix": "false", "diff.orderFile": "/dev/null",
     "diff.relative": "false", "diff.renames": "true", "diff.renameLimit": "1000", "diff.statGraphWidth": "0",
@@ -83,10 +85,26 @@ def _holds(directory: Path, *args) -> bool:
 def _pipe(directory: Path, text: str, *args, env: dict[str, str] | None = None) -> str:
     """What git prints, as it is, when @text is its input."""
     done = subprocess.run(_argv(directory, *args), input=text.encode(errors="surrogateescape"), capture_output=True,
-                          env=env or _environment())
+                          env=env or _environment(), pass_fds=settings.locks())
     if done.returncode:
         raise Failure(f"git {args[0]} exited with {done.returncode}", detail=done.stderr.decode(errors="replace"))
     return done.stdout.decode(errors="surrogateescape")
+
+
+@contextmanager
+def _own_index(git_dir: Path) -> Iterator[Path]:
+    """The name of an index beside the user's, for GIT_INDEX_FILE; gone at the end.
+
+    The series is held, so that a lock file was left by a git that was killed.
+    """
+    index = git_dir / "kpkeys-index"
+    lock = index.with_suffix(".lock")
+    lock.unlink(missing_ok=True)
+    try:
+        yield index
+    finally:
+        for left in (index, lock):
+            left.unlink(missing_ok=True)
 
 
 def _forget_inherited() -> None:

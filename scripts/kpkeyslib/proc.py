@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from . import ui
+from . import settings, ui
 
 _children: set[subprocess.Popen] = set()
 
@@ -65,10 +65,14 @@ def starting() -> Iterator[Callable[[], None]]:
     Around a fork Python runs code of other modules, and drops an exception that comes up there: Ctrl-C would be lost.
     The child gets PR_SET_PDEATHSIG, so that it ends even if this process is killed outright.
     """
+    parent = os.getpid()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
     def in_child() -> None:
         _prctl(1, signal.SIGTERM)
+        if os.getppid() != parent:
+            # Too late for that signal.
+            os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
@@ -114,7 +118,7 @@ def run(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] 
     try:
         with starting() as in_child:
             child = subprocess.Popen([str(a) for a in argv], cwd=cwd, env=env, stdin=stdin, stdout=out,
-                                     stderr=err, start_new_session=True, preexec_fn=in_child)
+                                     stderr=err, start_new_session=True, preexec_fn=in_child, pass_fds=settings.locks())
             _children.add(child)
     except OSError as error:
         if handle:

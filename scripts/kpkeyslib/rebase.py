@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bases, proc, series, settings, sources, trees, ui
-from .plumbing import _argv, _ask, _environment, _git, _holds, _pipe, _point
+from .plumbing import _argv, _ask, _environment, _git, _holds, _own_index, _pipe, _point
 from .ui import Failure
 
 # Where the branch was before the last rebase.
@@ -91,10 +91,9 @@ def _replay(tree: Path, commits: list[series.Commit], onto: str, who: tuple[str,
 
     Returns the last commit made, how many of @commits are in it, and those that became empty.
     """
-    index = series._git_dir(tree) / "kpkeys-index"
-    env = _environment(GIT_INDEX_FILE=str(index), GIT_COMMITTER_NAME=who[0], GIT_COMMITTER_EMAIL=who[1])
     tip, dropped = onto, []
-    try:
+    with _own_index(series._git_dir(tree)) as index:
+        env = _environment(GIT_INDEX_FILE=str(index), GIT_COMMITTER_NAME=who[0], GIT_COMMITTER_EMAIL=who[1])
         _git(tree, "read-tree", onto, env=env)
         for count, commit in enumerate(commits):
             before = _git(tree, "rev-parse", f"{tip}^{{tree}}")
@@ -109,9 +108,6 @@ def _replay(tree: Path, commits: list[series.Commit], onto: str, who: tuple[str,
                     continue
             tip = commit_again(tree, commit, content if diff else before, tip, env)
         return tip, len(commits), dropped
-    finally:
-        for left in (index, index.with_suffix(".lock")):
-            left.unlink(missing_ok=True)
 
 
 def _apply(tree: Path, diff: str, env: dict[str, str]) -> bool:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bases, proc, settings, sources, trees, ui
-from .plumbing import _argv, _ask, _environment, _forget_inherited, _git, _holds, _pipe, _point, _read, _write, write_series
+from .plumbing import _argv, _ask, _environment, _forget_inherited, _git, _holds, _own_index, _pipe, _point, _read, _write, write_series
 from .trees import COVER, TRACKING
 from .ui import Failure
 
@@ -491,28 +491,28 @@ def make_commits(tree: Path, series: trees.Series, base: str, who: tuple[str, st
     at the first commit that is older than a year.
     """
     git_dir = _git_dir(tree)
-    index = git_dir / "kpkeys-index"
-    env = _environment(GIT_INDEX_FILE=str(index), GIT_COMMITTER_NAME=who[0], GIT_COMMITTER_EMAIL=who[1])
     mine = {"GIT_AUTHOR_NAME": who[0], "GIT_AUTHOR_EMAIL": who[1]}
-    try:
+    with _own_index(git_dir) as index:
+        env = _environment(GIT_INDEX_FILE=str(index), GIT_COMMITTER_NAME=who[0], GIT_COMMITTER_EMAIL=who[1])
         _git(tree, "read-tree", base, env=env)
         cover = _read(series.directory / COVER)
         tip = _pipe(tree, cover, "commit-tree", f"{base}^{{tree}}", "-p", base, env=dict(env, **mine)).strip()
-        for count, patch in enumerate(series.patches):
-            message, author, diff = _message(tree, patch, git_dir)
-            done = proc.run(_argv(tree, "apply", "--cached", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
-            if done.returncode and merge:
-                complaint = done.stderr
-                done = proc.run(_argv(tree, "apply", "--cached", "--3way", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
-                done.stderr = complaint
-            if done.returncode:
-                return tip, count, done.stderr
-            content = _git(tree, "write-tree", env=env)
-            tip = _pipe(tree, message, "commit-tree", content, "-p", tip, env=dict(env, **author)).strip()
-        return tip, len(series.patches), ""
-    finally:
-        for name in ("kpkeys-index", "kpkeys-index.lock", "kpkeys-message", "kpkeys-patch"):
-            (git_dir / name).unlink(missing_ok=True)
+        try:
+            for count, patch in enumerate(series.patches):
+                message, author, diff = _message(tree, patch, git_dir)
+                done = proc.run(_argv(tree, "apply", "--cached", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
+                if done.returncode and merge:
+                    complaint = done.stderr
+                    done = proc.run(_argv(tree, "apply", "--cached", "--3way", "--whitespace=nowarn", diff), env=env, capture=True, check=False)
+                    done.stderr = complaint
+                if done.returncode:
+                    return tip, count, done.stderr
+                content = _git(tree, "write-tree", env=env)
+                tip = _pipe(tree, message, "commit-tree", content, "-p", tip, env=dict(env, **author)).strip()
+            return tip, len(series.patches), ""
+        finally:
+            for name in ("kpkeys-message", "kpkeys-patch"):
+                (git_dir / name).unlink(missing_ok=True)
 
 
 def _kept(tree: Path, name: str, tip: str) -> bool:
@@ -688,7 +688,7 @@ def _checkout(tree: Path, branch: str, tip: str, before: dict, head: str, force:
 
 
 def _abandon(lock: Path) -> None:
-    """Remove a lock file of git's, once nothing has it open: git outlives a killed load for a moment."""
+    """Remove a lock file of git's, once nothing has it open: a git of the user's may be at work."""
     for _ in range(600):
         if not lock.exists():
             return
@@ -721,14 +721,11 @@ def _continue_with_am(name: str, tree: Path, series: trees.Series, count: int, t
         at = count + int((git_dir / "rebase-apply" / "next").read_text()) - 1
     except (OSError, ValueError):
         raise Failure(f"git am failed in {tree}", detail=done.stdout + done.stderr) from None
-    index = git_dir / "kpkeys-index"
-    try:
+    with _own_index(git_dir) as index:
         again = _environment(GIT_INDEX_FILE=str(index))
         _git(tree, "read-tree", "HEAD", env=again)
         error = proc.run(_argv(tree, "apply", "--cached", "--check", git_dir / "rebase-apply" / "patch"), env=again,
                          capture=True, check=False).stderr
-    finally:
-        index.unlink(missing_ok=True)
     patch = series.patches[at]
     conflicts = _git(tree, "diff", "--name-only", "--diff-filter=U").splitlines()
     what = f" (conflicts in {', '.join(conflicts)})" if conflicts else ""

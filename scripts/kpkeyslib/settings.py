@@ -15,7 +15,7 @@ from pathlib import Path
 from .ui import Failure, note
 
 PROJECT = Path(__file__).resolve().parents[2]
-_held: set[Path] = set()  # directories this process has locked
+_held: dict[Path, int] = {}  # directories this process has locked, with the descriptors that hold them
 
 
 def _path(name: str, default: Path | None = None) -> Path | None:
@@ -110,9 +110,18 @@ def digest(*parts: str | bytes | Path) -> str:
     return state.hexdigest()[:12]
 
 
+def locks() -> tuple[int, ...]:
+    """Descriptors that hold this process's locks, for its children to inherit.
+
+    What this process has started may outlive it for a moment if it is killed outright. With the lock in its hands the next command
+    waits for its end too.
+    """
+    return tuple(_held.values())
+
+
 @contextmanager
 def lock(directory: Path, what: str) -> Iterator[None]:
-    """Hold @directory for this process; another command that wants it waits, and says so.
+    """Hold @directory for this process and its children; another command that wants it waits, and says so.
 
     Nested use in one process is free: building QEMU holds the cache and fetches into it.
     """
@@ -131,11 +140,12 @@ def lock(directory: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             note(f"another command is using {what} ({directory}): waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        _held.add(directory)
+        # Children find it at a number where nothing takes it for something else, as make does with its jobserver's.
+        _held[directory] = fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 200)
         try:
             yield
         finally:
-            _held.discard(directory)
+            os.close(_held.pop(directory))
 
 
 # All that is ever made in the output directory and in the cache.

@@ -211,7 +211,7 @@ def _import(archive: Path, repo: Path, base: Base, origin: str) -> int:
     errors = tempfile.TemporaryFile()
     with proc.starting() as in_child:
         child = subprocess.Popen([*git, "fast-import", "--quiet", "--depth=0"], stdin=subprocess.PIPE, start_new_session=True,
-                                 stderr=errors, preexec_fn=in_child)
+                                 stderr=errors, preexec_fn=in_child, pass_fds=settings.locks())
     pipe: BinaryIO = child.stdin
     count, release = 0, ""
     try:

@@ -126,7 +126,7 @@ def _git(tree: Path) -> list[str]:
 
     The user's hooks and settings do not change what is made there.
     """
-    return ["git", "-C", str(tree), "--git-dir=.git", "--work-tree=.", "-c", "core.hooksPath=/dev/null",
+    return ["git", "-C", str(tree), "--git-dir=.git", "--work-tree=.", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false",
             "-c", "apply.ignoreWhitespace=no", "-c", "i18n.commitEncoding=UTF-8"]
 
 

@@ -795,7 +795,8 @@ class Kill(Case):
         text = git(self.tree, "show", "HEAD~1:mm/a.c")
         (self.tree / "mm/a.c").write_text(text[:100])
         (self.tree / "include/linux/k.h").unlink()
-        (self.tree / ".git/index.lock").touch()
+        for lock in ("index.lock", "kpkeys-index.lock"):
+            (self.tree / ".git" / lock).touch()
         self.ok("load")
         self.assertEqual(git(self.tree, "status", "--porcelain"), "")
         self.assertEqual(len(self.subjects()), 3)
@@ -835,6 +836,26 @@ class Kill(Case):
             child.communicate()
             self.unchanged()
         self.ok("load")
+        self.ok("save")
+        self.unchanged()
+
+    def test_git_outlives_the_load(self):
+        # A git that does not end with its parent is still writing when the same command is run again.
+        bin, begun = self.root / "bin", self.root / "begun"
+        bin.mkdir()
+        (bin / "git").write_text(f"#!/bin/sh\ntrap '' TERM\ncase \" $* \" in *' checkout '*) touch {begun}; sleep 2;; esac\n"
+                                 f"exec {shutil.which('git')} \"$@\"\n")
+        (bin / "git").chmod(0o755)
+        child = self.start("load", PATH=f"{bin}:{os.environ['PATH']}")
+        while not begun.exists():
+            self.assertIsNone(child.poll())
+            time.sleep(0.01)
+        child.kill()
+        child.communicate()
+        done = self.kpkeys("load")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("another command is using the linux series", done.stdout + done.stderr)
+        self.assertEqual(git(self.tree, "status", "--porcelain"), "")
         self.ok("save")
         self.unchanged()
 
