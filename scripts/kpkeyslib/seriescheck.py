@@ -13,6 +13,8 @@ W=1, the one of the base too: changing W would rebuild everything at each step. 
 the output of a target (-Otarget), so a warning belongs to the object in the line above it;
 the warnings of every object are kept with the build directory, and a step is compared object
 by object, line numbers left out. A kernel that is never built without W=1 costs nothing more.
+Where kpkeys are off, the directories that the series touches are built, and the whole kernel
+after the last patch.
 
 Results are kept by content: the trees before and after, configuration, tools. A second run
 does only what is missing, also after an interruption: a check that is new, or whose tool is, is
@@ -35,7 +37,7 @@ from .trees import COVER
 from .ui import Failure
 
 # Raised when what a step is checked for changes.
-RECIPE = "1"
+RECIPE = "2"
 # The guest whose kernel is built and which is booted (GUEST=).
 GUEST = "el1"
 # Columns of the table, in the order of the work.
@@ -229,7 +231,13 @@ class Check:
         return ""
 
     def ccache(self) -> dict[str, str]:
-        return {"CCACHE_DIR": str(settings.cache() / "ccache"), "CCACHE_MAXSIZE": "3G"}
+        # Nearly everything is compiled once: do not preprocess it to ask whether it was compiled before.
+        return {"CCACHE_DIR": str(settings.cache() / "ccache"), "CCACHE_MAXSIZE": "3G", "CCACHE_DEPEND": "1"}
+
+    def targets(self, build: Build, whole: bool) -> list[str]:
+        """What to make of the tree as it is: where only the stubs are at stake, where they are used is enough, unless it is to be the @whole."""
+        directories = sorted({f"{Path(f).parent}/" for f in self.sources}) if build.name == "off" and not whole else []
+        return [d for d in directories if (self.src / d).is_dir()] or ["Image"]
 
     def make(self, build: Build) -> list[str]:
         # kernel-doc has a check of its own; LOCALVERSION keeps the commit out of the version.
@@ -245,7 +253,7 @@ class Check:
         warnings = Warnings(build)
         log = build.directory / "build.log"
         warnings.start()
-        done = self.tools.run([*self.make(build), f"-j{settings.jobs()}", "Image"], env=self.ccache(), log=log, check=False)
+        done = self.tools.run([*self.make(build), f"-j{settings.jobs()}", *self.targets(build, strict)], env=self.ccache(), log=log, check=False)
         new = warnings.absorb()
         said = log.read_text(errors="replace")
         compiled = len(re.findall(r"^  (?:CC|AS)  ", said, re.M))

@@ -17,8 +17,8 @@ TOY_MAKEFILE = """\
 VERSION = 7
 PATCHLEVEL = 3
 SUBLEVEL = 4
-.PHONY: Image
-Image:
+.PHONY: Image mm/ arch/arm64/mm/
+Image mm/ arch/arm64/mm/:
 \t@set -e; for f in arch/arm64/mm/toy.c mm/k.c mm/hardened.c; do \\
 \t\t[ -f $$f ] || continue; o=$(O)/$${f%.c}.o; \\
 \t\tif [ ! -f $$o ] || [ -n "$$(find $$f include -newer $$o)" ]; then \\
@@ -180,6 +180,16 @@ class SeriesCheck(unittest.TestCase):
         self.assertEqual((first["lint"]["whole_program"], second["lint"]["whole_program"]), (False, True))
         self.assertEqual(first["coccicheck"]["scripts"], 1)
         self.assertEqual(self.check().count("known from an earlier run"), 2)
+
+    def test_stubs_are_built_where_they_are_used(self):
+        def built(name: str) -> str:
+            return (self.project.out / f"series-check/build-{name}/build.log").read_text().splitlines()[0].split("-Otarget ")[1]
+
+        self.check(FROM="1", TO="1")
+        self.assertRegex(built("off"), r"^-j\d+ arch/arm64/mm/ mm/$")
+        self.assertRegex(built("clang"), r"^-j\d+ Image$")
+        self.check()
+        self.assertRegex(built("off"), r"^-j\d+ Image$")
 
     def test_sparse(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "int exported;\n"
