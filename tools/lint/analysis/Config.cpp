@@ -55,6 +55,7 @@ Config::Config()
       Splits{{"arch_enter_lazy_mmu_mode",
               "arch_leave_lazy_mmu_mode",
               "arch_kpkeys_switch_context_nosync",
+              "lazy_mmu_context",
               "KPKEYS_CTX_PGTABLES",
               "KPKEYS_CTX_DEFAULT",
               {"lazy_mmu_mode_enable", "lazy_mmu_mode_resume"},
@@ -114,6 +115,7 @@ static json::Value toJSON(const SplitPair &P) {
   return json::Object{{"enter", P.Enter},
                       {"leave", P.Leave},
                       {"switch", P.Switch},
+                      {"noted", P.Noted},
                       {"inside", P.Inside},
                       {"outside", P.Outside},
                       {"section-begin", json::Array(P.SectionBegin)},
@@ -137,6 +139,7 @@ static bool fromJSON(const json::Value &V, SplitPair &S, json::Path P) {
   return O && O.map("enter", S.Enter) && O.map("leave", S.Leave) &&
          O.map("switch", S.Switch) && O.map("inside", S.Inside) &&
          O.map("outside", S.Outside) &&
+         O.mapOptional("noted", S.Noted) &&
          O.mapOptional("section-begin", S.SectionBegin) &&
          O.mapOptional("section-end", S.SectionEnd);
 }

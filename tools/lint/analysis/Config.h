@@ -32,6 +32,9 @@ struct SplitPair {
   std::string Enter, Leave;
   /// Switches from its first to its second argument if the first is in effect.
   std::string Switch;
+  /// A member that \c Enter sets if it has entered the context, for \c Leave to
+  /// look at; empty if there is none.
+  std::string Noted;
   /// Contexts inside and outside of the section.
   std::string Inside, Outside;
   /// What callers use to begin and to end a section, for the scope report.

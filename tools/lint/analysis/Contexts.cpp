@@ -264,6 +264,18 @@ bool ContextChecks::findMore(const Body &B) {
   return Changed;
 }
 
+/// \p F sets the note of its pair somewhere in \p S.
+static bool setsNote(const Unit &U, const FunctionDecl *F, const Stmt *S) {
+  if (!S)
+    return false;
+  if (const auto *Op = dyn_cast<BinaryOperator>(S);
+      Op && Op->getOpcode() == BO_Assign && U.isNote(Op->getLHS(), F))
+    return true;
+  return llvm::any_of(S->children(), [&](const Stmt *Child) {
+    return setsNote(U, F, Child);
+  });
+}
+
 void ContextChecks::findFunctions() {
   auto Configured = [&](const FunctionDecl *F) {
     for (const ContextFunction &Each : U.Cfg.ContextFunctions)
@@ -278,6 +290,9 @@ void ContextChecks::findFunctions() {
       if (U.isSplitSwitch(C->getDirectCallee()))
         U.Entering.insert(nameOf(B->Function));
     }
+    if (U.Entering.contains(nameOf(B->Function)) &&
+        setsNote(U, B->Function, B->Function->getBody()))
+      U.Noting.insert(nameOf(B->Function));
   }
   for (bool Changed = true; Changed;) {
     Changed = false;

@@ -53,6 +53,8 @@ struct State {
   bool Section = false;
   /// What this function has to do on every path is done.
   bool Acted = false;
+  /// The switch of a pair has said that it has switched.
+  bool Switched = false;
   int Released = -1;
 
   bool operator==(const State &) const = default;
@@ -113,6 +115,8 @@ private:
   llvm::SmallPtrSet<const Stmt *, 4> Looks;
 
   bool IsConstructor = false, IsDestructor = false, IsLeave = false;
+  /// Enters for a pair, and has to note it.
+  bool IsNoting = false;
   bool MustAct = false;
   bool Reporting = false;
   Blocks In, Out;
@@ -245,8 +249,10 @@ void Flow::Impl::prepare() {
                     return U.isRestorer(C->getDirectCallee());
                   }));
   IsLeave = U.hasToLeave(B.Function);
+  IsNoting = U.Noting.contains(nameOf(B.Function)) && !IsLeave;
   // The register is not written where the architecture has none.
-  MustAct = IsDestructor || IsLeave || (U.WritesRegister && U.isRestorer(B.Function));
+  MustAct = IsDestructor || IsLeave || IsNoting ||
+            (U.WritesRegister && U.isRestorer(B.Function));
 
   for (const auto &[V, ScopeEnd] : B.Cleanups)
     addGuard(V, ScopeEnd);
@@ -409,6 +415,16 @@ void Flow::Impl::assignment(const BinaryOperator *Op, State &S) {
                  "changed " + Openings[It->second].Name, It->second);
         return;
       }
+  if (IsNoting && U.isNote(Op->getLHS(), B.Function)) {
+    S.Acted = Op->getOpcode() == BO_Assign && S.Switched &&
+              U.constant(Op->getRHS()).value_or(0) != 0;
+    if (!S.Acted)
+      complain(Op->getBeginLoc(),
+               "'" + nameOf(B.Function) +
+                   "' notes something else than that it has entered the context",
+               "note");
+    return;
+  }
   int H = holder(Op->getLHS());
   if (H < 0)
     return;
@@ -679,26 +695,52 @@ static bool neverTaken(const Unit &U, const CFGBlock *From, bool Holds) {
   return Value && Holds != (*Value != 0);
 }
 
-/// Nothing has to be done on the paths where nothing was entered.
-static bool excuses(const Unit &U, const Expr *Condition, bool Holds) {
+/// \p Condition without negations, which \p Holds takes into account.
+static const Expr *plain(const Expr *Condition, bool &Holds) {
   const Expr *E = strip(Condition);
-  if (const auto *Op = dyn_cast<UnaryOperator>(E);
-      Op && Op->getOpcode() == UO_LNot)
-    return excuses(U, Op->getSubExpr(), !Holds);
+  while (const auto *Op = dyn_cast<UnaryOperator>(E)) {
+    if (Op->getOpcode() != UO_LNot)
+      break;
+    Holds = !Holds;
+    E = strip(Op->getSubExpr());
+  }
+  return E;
+}
+
+/// The leaving function \p F of a pair whose entering function leaves a note.
+static bool hasNote(const Unit &U, const FunctionDecl *F) {
+  return llvm::any_of(U.Cfg.Splits, [&](const SplitPair &P) {
+    return P.Leave == nameOf(F) && U.Noting.contains(P.Enter);
+  });
+}
+
+/// Nothing has to be done on the paths where nothing was entered.
+static bool excuses(const Unit &U, const FunctionDecl *F, const Expr *Condition,
+                    bool Holds) {
+  const Expr *E = plain(Condition, Holds);
   if (const auto *Op = dyn_cast<BinaryOperator>(E);
       Op && Op->isEqualityOp() &&
       (U.isSentinel(Op->getLHS()) || U.isSentinel(Op->getRHS()) ||
        U.isSentinel(strip(Op->getRHS()))))
     return Holds == (Op->getOpcode() == BO_EQ);
-  return !Holds && isa<CallExpr>(E) && U.onlyEnabled(E);
+  if (U.isNote(E, F))
+    return !Holds && hasNote(U, F);
+  const auto *C = dyn_cast<CallExpr>(E);
+  return !Holds && C &&
+         (U.onlyEnabled(C) ||
+          (U.Noting.contains(nameOf(F)) && U.isSplitSwitch(C->getDirectCallee())));
 }
 
 State Flow::Impl::along(const CFGBlock *From, unsigned Successor,
                         State S) const {
   if (!MustAct || From->succ_size() != 2)
     return S;
-  if (const Expr *Condition = From->getLastCondition())
-    S.Acted |= excuses(U, Condition, Successor == 0);
+  if (const Expr *Condition = From->getLastCondition()) {
+    bool Holds = Successor == 0;
+    S.Acted |= excuses(U, B.Function, Condition, Holds);
+    const auto *C = dyn_cast<CallExpr>(plain(Condition, Holds));
+    S.Switched |= Holds && C && U.isSplitSwitch(C->getDirectCallee());
+  }
   return S;
 }
 
@@ -717,6 +759,7 @@ bool Flow::Impl::join(State &Into, const State &From) const {
     Into.Held[I].insert(From.Held[I].begin(), From.Held[I].end());
   Into.Section |= From.Section;
   Into.Acted &= From.Acted;
+  Into.Switched &= From.Switched;
   Into.Released = std::max(Into.Released, From.Released);
   return !(Into == Before);
 }
@@ -757,11 +800,12 @@ void Flow::Impl::atReturn(const CFGBlock *Block, const State &S) {
     F.Notes.push_back({U.locate(Loc), "returns here"});
   }
   if (MustAct && !S.Acted && Reporting) {
-    Finding &F = U.report("context-restore", B.Function->getLocation(),
-                          B.Function,
-                          "'" + nameOf(B.Function) +
-                              "' does not leave the context on every path",
-                          "must leave");
+    Finding &F = U.report(
+        "context-restore", B.Function->getLocation(), B.Function,
+        "'" + nameOf(B.Function) + "' does not " +
+            (IsNoting ? "note on every path that it has entered the context"
+                      : "leave the context on every path"),
+        "must leave");
     F.Notes.push_back({U.locate(Loc), "returns here"});
   }
 }

@@ -251,6 +251,14 @@ bool Unit::hasToLeave(const FunctionDecl *F) const {
   });
 }
 
+bool Unit::isNote(const Expr *E, const FunctionDecl *F) const {
+  const auto *M = dyn_cast<MemberExpr>(strip(E));
+  return M && llvm::any_of(Cfg.Splits, [&](const SplitPair &P) {
+           return !P.Noted.empty() && P.Noted == nameOf(M->getMemberDecl()) &&
+                  (P.Enter == nameOf(F) || P.Leave == nameOf(F));
+         });
+}
+
 std::optional<int64_t> Unit::constant(const Expr *E) const {
   if (!E || E->isValueDependent())
     return std::nullopt;

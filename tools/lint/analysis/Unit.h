@@ -91,6 +91,11 @@ public:
   /// Functions that enter a context for a section; without the feature, they are
   /// empty.
   llvm::StringSet<> Entering;
+  /// Those that note it, see SplitPair::Noted.
+  llvm::StringSet<> Noting;
+  /// \p E is the note of the pair that \p F belongs to.
+  bool isNote(const clang::Expr *E, const clang::FunctionDecl *F) const;
+
   /// The register is written in this unit, and a compiler barrier is before.
   bool WritesRegister = false, RestoreHasBarrier = false;
 

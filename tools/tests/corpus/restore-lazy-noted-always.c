@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A lazy MMU section that takes the context of a guard for its own.
+#include "kernel.h"
+
+static struct { int lazy_mmu_context; } thread;
+
+void arch_enter_lazy_mmu_mode(void) // CHECK: 6 context-restore
+{
+	if (!kpkeys_hardened_pgtables_enabled())
+		return;
+	if (arch_kpkeys_switch_context_nosync(KPKEYS_CTX_DEFAULT, KPKEYS_CTX_PGTABLES)) // OK
+		isb();
+	thread.lazy_mmu_context = 1; // CHECK: 2 context-restore
+}
+
+void arch_leave_lazy_mmu_mode(void) // OK
+{
+	if (kpkeys_hardened_pgtables_enabled() && thread.lazy_mmu_context &&
+	    arch_kpkeys_switch_context_nosync(KPKEYS_CTX_PGTABLES, KPKEYS_CTX_DEFAULT)) { // OK
+		thread.lazy_mmu_context = 0;
+		isb();
+		return;
+	}
+	use(1);
+}
