@@ -34,10 +34,15 @@ ArrayRef<CheckInfo> allChecks() {
   return All;
 }
 
-bool Selection::keepPerUnit() {
+bool needsProgram(StringRef Name) {
   // Without its callers, nearly every function in a header writes without a guard.
-  for (StringRef Name : {StringRef("pgtable-guard"), StringRef("guard-scope"), StringRef(UnanalysedCheck)})
-    Names.erase(Name);
+  return Name == "pgtable-guard" || Name == "guard-scope" || Name == UnanalysedCheck || Name == UnusedExemption;
+}
+
+bool Selection::keepPerUnit() {
+  for (const CheckInfo &C : allChecks())
+    if (needsProgram(C.Name))
+      Names.erase(C.Name);
   return llvm::any_of(Names, [](const auto &Entry) { return !isListCheck(Entry.first()); });
 }
 

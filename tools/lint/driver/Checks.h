@@ -18,6 +18,9 @@ llvm::ArrayRef<CheckInfo> allChecks();
 /// cannot be switched off.
 bool isListCheck(llvm::StringRef Name);
 
+/// Whether the check @p Name can be wrong about a unit whose callers, and other sources, are not at hand.
+bool needsProgram(llvm::StringRef Name);
+
 /// The checks that --checks asks for.
 class Selection {
 public:

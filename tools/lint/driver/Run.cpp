@@ -9,6 +9,7 @@
 #include "lint/analysis/Link.h"
 #include "lint/driver/Cache.h"
 #include "lint/driver/Checks.h"
+#include "lint/driver/ConfigFiles.h"
 #include "lint/driver/Database.h"
 #include "lint/driver/NinjaFile.h"
 #include "lint/driver/TextScan.h"
@@ -48,36 +49,6 @@ static void complain(const Twine &Message) {
 static int usage(Error E) {
   complain(toString(std::move(E)));
   return ExitUsage;
-}
-
-static Expected<std::string> readFile(StringRef Path, StringRef What) {
-  auto Buffer = MemoryBuffer::getFileOrSTDIN(Path);
-  if (!Buffer)
-    return createStringError(Buffer.getError(), What + " " + Path + ": " + Buffer.getError().message() + "; check the path");
-  return (*Buffer)->getBuffer().str();
-}
-
-static Expected<Config> makeConfig(const Options &Opts) {
-  Config Result;
-  if (!Opts.ConfigFile.empty()) {
-    Expected<std::string> Text = readFile(Opts.ConfigFile, "configuration");
-    if (!Text)
-      return Text.takeError();
-    Expected<Config> Loaded = loadConfig(*Text);
-    if (!Loaded)
-      return createStringError(inconvertibleErrorCode(), "configuration " + Opts.ConfigFile + ": " + toString(Loaded.takeError()));
-    Result = std::move(*Loaded);
-  }
-  for (const std::string &Path : Opts.Exemptions) {
-    Expected<std::string> Text = readFile(Path, "exemptions");
-    if (!Text)
-      return Text.takeError();
-    auto List = parseExemptions(*Text, Path);
-    if (!List)
-      return List.takeError();
-    Result.Exemptions.insert(Result.Exemptions.end(), List->begin(), List->end());
-  }
-  return Result;
 }
 
 namespace {
@@ -154,7 +125,7 @@ static Expected<Policy> makePolicy(const Options &Opts) {
 }
 
 static Expected<Rules> readRules(const Options &Opts) {
-  auto Config = makeConfig(Opts);
+  auto Config = readConfig(Opts.ConfigFile, Opts.Exemptions);
   if (!Config)
     return Config.takeError();
   auto Wanted = makePolicy(Opts);
@@ -600,7 +571,7 @@ static std::string depFile(StringRef Target, ArrayRef<std::string> Dependencies)
 }
 
 int runFacts(const Options &Opts) {
-  auto Config = makeConfig(Opts);
+  auto Config = readConfig(Opts.ConfigFile, Opts.Exemptions);
   if (!Config)
     return usage(Config.takeError());
   auto DB = loadDatabase(Opts.BuildDir);

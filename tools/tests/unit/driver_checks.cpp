@@ -48,3 +48,17 @@ TEST(Selection, ChecksOfListsCannotBeSwitchedOff) {
   EXPECT_TRUE(S->contains("unused-exemption"));
   EXPECT_FALSE(S->contains("pgtable-guard"));
 }
+
+TEST(NeedsProgram, OneUnitIsEnoughForTheOthers) {
+  std::string Alone;
+  for (const CheckInfo &C : allChecks())
+    if (!needsProgram(C.Name))
+      Alone += (C.Name + " ").str();
+  EXPECT_EQ(Alone, "context-constant context-address context-inline context-restore pgtable-plain-store suppression ");
+  auto S = Selection::parse("level2");
+  ASSERT_TRUE(bool(S));
+  EXPECT_TRUE(S->keepPerUnit());
+  EXPECT_FALSE(S->contains("pgtable-guard"));
+  EXPECT_FALSE(S->contains("guard-scope"));
+  EXPECT_TRUE(S->contains("context-restore"));
+}
