@@ -27,6 +27,7 @@ input      -p DIR              where compile_commands.json is (.)
            --per-unit          analyse the named units alone; leaves out checks of the whole program
            --replace=F=OTHER   the named units as if F in the tree held what OTHER holds
            --ninja=FILE        write a Ninja file that does the same, a command a unit
+           --write-commands=FILE  write the database as clang takes it, for clang-tidy on a tree built by gcc
 checks     --checks=LIST       names, patterns, levelN, -NAME (level1); --list-checks
            --suppressions=FILE findings not to report, each with its reason
            --baseline=FILE     JSON report of an earlier run: what is in it does not count
@@ -88,6 +89,7 @@ cl::opt<bool> NoCache("no-cache");
 cl::opt<bool> PerUnit("per-unit");
 cl::list<std::string> Replacements("replace");
 cl::opt<std::string> Ninja("ninja");
+cl::opt<std::string> WriteCommands("write-commands");
 cl::opt<unsigned> CommandNumber("command", cl::sub(FactsCommand));
 cl::opt<std::string> Output("output", cl::sub(FactsCommand));
 cl::opt<std::string> DepFile("depfile", cl::sub(FactsCommand));
@@ -126,6 +128,7 @@ static Options readOptions(const char *Argv0) {
   O.DepFile = DepFile;
   O.Units = UnitCount;
   O.NinjaFile = Ninja;
+  O.CommandsFile = WriteCommands;
   O.Program = sys::fs::getMainExecutable(Argv0, reinterpret_cast<void *>(&readOptions));
   return O;
 }
@@ -161,5 +164,7 @@ int main(int Argc, char **Argv) {
     return listChecks();
   if (!O.NinjaFile.empty())
     return O.Files.empty() ? runNinja(O) : usage("--ninja: the file is for all units; leave out their names");
+  if (!O.CommandsFile.empty())
+    return O.Files.empty() ? runCommands(O) : usage("--write-commands: the file is for all units; leave out their names");
   return runLint(O);
 }

@@ -722,6 +722,19 @@ int runNinja(const Options &Opts) {
   return ExitClean;
 }
 
+int runCommands(const Options &Opts) {
+  auto DB = loadDatabase(Opts.BuildDir);
+  if (!DB)
+    return usage(DB.takeError());
+  json::Array Entries;
+  for (const UnitCommand &Unit : DB->Units)
+    Entries.push_back(json::Object{{"directory", Unit.Directory}, {"file", Unit.File}, {"arguments", json::Array(Unit.Arguments)}});
+  std::string Text = formatv("{0:2}\n", json::Value(std::move(Entries))).str();
+  if (Error E = writeAtomically(Opts.CommandsFile, Text))
+    return usage(createStringError(inconvertibleErrorCode(), toString(std::move(E)) + "; choose another file"));
+  return ExitClean;
+}
+
 int listChecks() {
   for (const CheckInfo &C : allChecks())
     outs() << formatv("{0,-22} level {1}  {2,-7}  {3}\n", C.Name, C.Noise, severityName(C.Level), C.Summary);

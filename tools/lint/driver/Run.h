@@ -40,6 +40,8 @@ struct Options {
   unsigned Units = 0; ///< How many there must be; 0 is any number.
   // --ninja
   std::string NinjaFile, Program;
+  // --write-commands
+  std::string CommandsFile;
 };
 
 /// kpkeys-lint -p DIR [FILES]: analyse, link, report. The exit status.
@@ -50,6 +52,8 @@ int runFacts(const Options &Opts);
 int runLink(const Options &Opts);
 /// kpkeys-lint --ninja: write the file.
 int runNinja(const Options &Opts);
+/// kpkeys-lint --write-commands: the database as clang takes it.
+int runCommands(const Options &Opts);
 /// kpkeys-lint --list-checks.
 int listChecks();
 

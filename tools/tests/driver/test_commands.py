@@ -274,3 +274,39 @@ class NinjaTest(LintTest):
 
     def test_names_of_units_are_not_for_it(self):
         self.assertIn("--ninja", self.lint("--ninja=x", "mm/a.c", expect=2).stderr)
+
+
+class WriteCommandsTest(LintTest):
+    """--write-commands: a database for other programs."""
+
+    def setUp(self):
+        super().setUp()
+        self.tree.add("mm/a.c", BAD, "-fconserve-stack", "--param=asan-globals=1", "-Wp,-MMD,.a.o.d", compiler="aarch64-linux-gnu-gcc")
+        self.tree.add("mm/b $1.c", CLEAN, "-DNAME=\"a b\"", compiler="ccache")
+        self.tree.entries.append({"directory": "/", "file": "fixdep.c", "command": "gcc -o fixdep fixdep.c"})
+        self.tree.save()
+
+    def test_as_clang_takes_them(self):
+        path = self.tree.root / "new.json"
+        done = self.lint(f"--write-commands={path}")
+        self.assertEqual(done.stdout + done.stderr, "")
+        entries = json.loads(path.read_text())
+        self.assertEqual([Path(e["file"]).name for e in entries], ["a.c", "b $1.c"])
+        self.assertEqual({e["directory"] for e in entries}, {str(self.tree.build)})
+        for entry in entries:
+            words = entry["arguments"]
+            self.assertEqual(words[0], "clang")
+            self.assertIn("--target=aarch64-linux-gnu", words)
+            self.assertFalse({"-fconserve-stack", "-Wp,-MMD,.a.o.d", "-c", "-o"} & set(words), words)
+        self.assertIn('-DNAME="a b"', entries[1]["arguments"])
+
+    def test_same_verdict(self):
+        mine = self.findings()
+        self.lint(f"--write-commands={self.tree.build}/compile_commands.json")
+        self.assertEqual(self.findings("--no-cache"), mine)
+
+    def test_what_is_wrong_with_it(self):
+        self.assertIn("leave out their names", self.lint("--write-commands=x", "mm/a.c", expect=2).stderr)
+        self.assertOneLine(self.lint(f"--write-commands={self.tree.root}/no/x", expect=2), "choose another file")
+        (self.tree.build / "compile_commands.json").unlink()
+        self.assertOneLine(self.lint("--write-commands=x", expect=2), "no compilation database")
