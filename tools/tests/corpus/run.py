@@ -39,20 +39,30 @@ def expectations(source: Path) -> tuple[list[Place], list[int]]:
     return expected, negative
 
 
-def findings(lint: str, source: Path, build: Path, extra: list[str]) -> list[Place]:
-    """What kpkeys-lint finds in @source, and in nothing else."""
-    command = ["clang", "--target=aarch64-linux-gnu", "-std=gnu11", "-D__KERNEL__", "-w", "-nostdinc", "-ffreestanding",
-               f"-I{HERE}/include", "-c", str(source), "-o", "out.o"]
+def command(source: Path) -> list[str]:
+    """How @source is compiled."""
+    argv = ["clang", "--target=aarch64-linux-gnu", "-std=gnu11", "-D__KERNEL__", "-w", "-nostdinc", "-ffreestanding",
+            f"-I{HERE}/include", "-c", str(source), "-o", "out.o"]
     if "freestanding" not in source.name:
-        command.remove("-ffreestanding")
-    database = [{"directory": str(build), "file": str(source), "arguments": command}]
+        argv.remove("-ffreestanding")
+    return argv
+
+
+def report(lint: str, source: Path, build: Path, extra: list[str]) -> dict:
+    """What kpkeys-lint says of @source in JSON."""
+    database = [{"directory": str(build), "file": str(source), "arguments": command(source)}]
     (build / "compile_commands.json").write_text(json.dumps(database))
     argv = [lint, "-p", str(build), "--no-cache", "--format=json", "--checks=level2", *extra]
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"{source.name}: kpkeys-lint ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def findings(lint: str, source: Path, build: Path, extra: list[str]) -> list[Place]:
+    """What kpkeys-lint finds in @source, and in nothing else."""
     result = []
-    for finding in json.loads(done.stdout)["findings"]:
+    for finding in report(lint, source, build, extra)["findings"]:
         if finding["check"] == "unanalysed":
             continue
         if Path(finding["file"]).name != source.name:

@@ -43,6 +43,7 @@ class Tree:
         self.src, self.build, self.cache = root / "src", root / "build", root / "cache"
         self.build.mkdir()
         self.entries: list[dict] = []
+        self.flags: list[str] = []
         self.write("include/linux/kpkeys.h", HEADER)
         (self.src / "arch/arm64/include").mkdir(parents=True)
 
@@ -54,7 +55,7 @@ class Tree:
 
     def command(self, name: str, *more: str, compiler: str = "clang") -> list[str]:
         return [compiler, "-D__KERNEL__", f"-I{self.src}/arch/arm64/include", f"-I{self.src}/include", "-nostdinc", "-std=gnu11",
-                *more, "-c", "-o", Path(name).with_suffix(".o").name, str(self.src / name)]
+                *self.flags, *more, "-c", "-o", Path(name).with_suffix(".o").name, str(self.src / name)]
 
     def add(self, name: str, text: str | None = None, *more: str, **options) -> None:
         """A unit @name that holds @text."""
