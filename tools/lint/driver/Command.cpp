@@ -53,7 +53,7 @@ static bool isGCCOnly(StringRef A) {
       "-fmin-function-alignment", "-fplugin", "-fdump-", "-fno-ipa-", "-fipa-", "-fno-tree-", "-ftree-", "--param=",
       "-flive-patching", "-fcf-check-attribute", "-fzero-init-padding-bits", "-fasan-shadow-offset",
       "-fno-isolate-", "-fprofile-update", "-fdiagnostics-show-context", "-fsanitize-undefined-trap",
-      "-fno-code-hoisting", "-fno-gcse", "-fgcse", "-mno-fix-cortex", "-mtls-dialect",
+      "-fno-code-hoisting", "-finline-stringops", "-fno-gcse", "-fgcse", "-mno-fix-cortex", "-mtls-dialect",
   };
   return is_contained(Whole, A) || any_of(Prefixes, [&](StringRef P) { return A.starts_with(P); });
 }

@@ -44,7 +44,7 @@ TEST(AdjustArguments, ClangsOwnOptionsStay) {
 TEST(AdjustArguments, WhatOnlyGCCKnowsGoes) {
   EXPECT_EQ(adjusted("aarch64-linux-gnu-gcc -fconserve-stack -fno-allow-store-data-races -fno-var-tracking-assignments "
                      "-fmin-function-alignment=8 -mabi=lp64 --param foo=1 --param=bar=2 -fplugin=x.so -fplugin-arg-x-y "
-                     "-fno-ipa-sra -fzero-init-padding-bits=all -mbranch-protection=none -DX a.c"),
+                     "-fno-ipa-sra -fzero-init-padding-bits=all -finline-stringops=memset -mbranch-protection=none -DX a.c"),
             "clang -mbranch-protection=none -DX a.c");
 }
 
