@@ -18,6 +18,10 @@ if(KPKEYS_FILE)
 endif()
 # Two of the programs are scripts.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS python3)
+if(KPKEYS_TIDY)
+  # Only it can load the module, and nothing else needs it.
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "clang-tidy-${LLVM_VERSION_MAJOR}")
+endif()
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)

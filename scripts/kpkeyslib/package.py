@@ -43,20 +43,20 @@ def _build(tools: toolroot.ToolRoot, source: Path, build: Path) -> Path:
 
 
 def _depends(tools: toolroot.ToolRoot, build: Path) -> str:
-    """The packages that what is in @build/staged needs: of scripts the interpreter, of programs what dpkg-shlibdeps says.
+    """The packages that what is in @build/staged needs: of scripts the interpreter, of programs and modules what dpkg-shlibdeps says.
 
     cpack can ask it by itself, but takes another program to find out what to ask about.
     """
     installed = sorted((build / "staged" / "bin").glob("*"))
     scripts = ["python3"] if any(p.read_bytes().startswith(b"#!/usr/bin/env python3\n") for p in installed) else []
-    programs = [p for p in installed if p.read_bytes()[:4] == b"\x7fELF"]
-    if not programs:
+    binaries = [p for p in installed if p.read_bytes()[:4] == b"\x7fELF"] + sorted((build / "staged" / "lib").glob("kpkeys/*.so"))
+    if not binaries:
         return ", ".join(scripts)
     work = build / "shlibs"
     (work / "debian").mkdir(parents=True)
     (work / "debian" / "control").write_text("Source: kpkeys-tools\n\nPackage: kpkeys-tools\nArchitecture: any\n")
     failure = Failure("dpkg-shlibdeps does not know what the tools link to", "link to libraries of Debian's packages", ui.BUILD_FAILED)
-    said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in programs)], cwd=work, capture=True, failure=failure).stdout
+    said = tools.run(["dpkg-shlibdeps", "-O", *(f"-e{p}" for p in binaries)], cwd=work, capture=True, failure=failure).stdout
     return ", ".join([said.strip().partition("=")[2], *scripts])
 
 
@@ -67,6 +67,11 @@ def _programs(tools: toolroot.ToolRoot, package: Path) -> list[str]:
     if not found:
         raise Failure(f"{package.name} holds no program in /usr/bin", f"add install() rules to {SOURCE}/CMakeLists.txt", ui.BUILD_FAILED)
     return found
+
+
+def _modules(tools: toolroot.ToolRoot, package: Path) -> list[str]:
+    """What in @package other programs load."""
+    return re.findall(r" \./(usr/lib/kpkeys/\S+\.so)$", tools.run(["dpkg-deb", "--contents", package], capture=True).stdout, re.M)
 
 
 def _try(tools: toolroot.ToolRoot, package: Path, programs: list[str]) -> None:
@@ -87,10 +92,16 @@ def _try(tools: toolroot.ToolRoot, package: Path, programs: list[str]) -> None:
             status = (root / "var/lib/dpkg/status").read_text()
             if not re.search(rf"^Package: kpkeys-tools\nStatus: {INSTALLED}$", status, re.M):
                 raise Failure(f"{package.name} is not installed", f"the whole log is {log}", ui.TEST_FAILED)
+        inside = ["bwrap", "--die-with-parent", "--unshare-all", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--clearenv",
+                  "--setenv", "PATH", "/usr/bin", "--"]
+        for module in _modules(tools, package):
+            with ui.step(f"{package.name}: {module}: libraries"):
+                failure = Failure(f"{module} does not find its libraries in a clean Debian {toolroot.SUITE}", "see what it links to", ui.TEST_FAILED)
+                if "not found" in proc.run([*inside, "ldd", f"/{module}"], capture=True, failure=failure).stdout:
+                    raise failure
         for program in programs:
             with ui.step(f"{package.name}: {program} --help"):
-                argv = ["bwrap", "--die-with-parent", "--unshare-all", "--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--clearenv",
-                        "--setenv", "PATH", "/usr/bin", "--", f"/{program}", "--help"]
+                argv = [*inside, f"/{program}", "--help"]
                 failure = Failure(f"{program} does not run in a clean Debian {toolroot.SUITE}", f"the whole log is {log}", ui.TEST_FAILED)
                 proc.run(argv, log=log, append=True, failure=failure)
     finally:

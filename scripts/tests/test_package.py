@@ -72,6 +72,15 @@ class Package(unittest.TestCase):
         done = subprocess.run(TOOLS.argv([self.root / "out/root/usr/bin/kpkeys-toy"]), capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout), (0, "toy\n"))
 
+    def test_module(self):
+        module = ("add_library(kpkeys-mod MODULE toy.cpp)\ntarget_link_libraries(kpkeys-mod PRIVATE -Wl,--no-as-needed z)\n"
+                  "install(TARGETS kpkeys-mod LIBRARY DESTINATION lib/kpkeys)\ninstall(TARGETS kpkeys-toy)\n")
+        self.cmake(CMAKE.replace("install(TARGETS kpkeys-toy)\n", module))
+        self.make()
+        path = next((self.root / "out/package").glob("*.deb"))
+        self.assertRegex(TOOLS.run(["dpkg-deb", "-f", path, "Depends"], capture=True).stdout, r"zlib1g \(>= ")
+        self.assertEqual(package._modules(TOOLS, path), ["usr/lib/kpkeys/libkpkeys-mod.so"])
+
     def test_refusals(self):
         self.cmake(CMAKE.replace("install(TARGETS kpkeys-toy)\n", ""))
         self.refused("holds no program in /usr/bin", ui.BUILD_FAILED)
