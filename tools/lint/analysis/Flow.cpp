@@ -5,7 +5,8 @@
 //
 // Contexts do not add up: the one entered last is in effect. So what holds on
 // every path is a stack, and where paths meet, what they have in common of it
-// from the bottom. That a page table can be written to is said of its top.
+// from the bottom. That a page table can be written to is said of its top, unless
+// another context may have been entered after it.
 #include "Unit.h"
 
 #include "clang/Analysis/Analyses/PostOrderCFGView.h"
@@ -41,10 +42,20 @@ struct Opening {
   std::string Name;
 };
 
+/// A context that is in effect on every path.
+struct Entered {
+  /// Where; several, if paths that enter the same context have met.
+  llvm::SmallVector<unsigned, 2> By;
+  /// Openings that may have been entered since.
+  llvm::BitVector Over;
+
+  bool operator==(const Entered &) const = default;
+};
+
 struct State {
   bool Reached = false;
-  /// Openings in effect on every path, the last one at the end.
-  llvm::SmallVector<unsigned, 4> Must;
+  /// What is in effect on every path, the last one at the end.
+  llvm::SmallVector<Entered, 4> Must;
   /// Openings that may be in effect.
   llvm::BitVector May;
   std::vector<Definitions> Held;
@@ -89,7 +100,9 @@ private:
   void restore(const CallExpr *C, State &S);
   void splitSwitch(const CallExpr *C, const FunctionDecl *Callee, State &S);
   void assignment(const BinaryOperator *Op, State &S);
+  void enter(unsigned Index, State &S, bool Everywhere) const;
   void close(unsigned Index, State &S, bool Everywhere);
+  void forget(unsigned Index, State &S) const;
   void flushPending(State &S);
   void record(const Stmt *T, const State &S);
   StatementState describe(const State &S) const;
@@ -104,6 +117,9 @@ private:
   int holder(const Expr *E) const;
   const Opening *openingOf(const VarDecl *V) const;
   bool inEffect(const State &S) const;
+  int hiding(const llvm::BitVector &Since, const State &S) const;
+  bool sameContext(const Entered &A, const Entered &B) const;
+  void joinMust(State &Into, const State &From) const;
   void complain(SourceLocation Loc, const llvm::Twine &Message,
                 const llvm::Twine &Key, int Opened = -1);
 
@@ -341,8 +357,20 @@ Definitions Flow::Impl::classify(const Expr *E, const State &S) const {
 // Statements
 //===----------------------------------------------------------------------===//
 
+/// One of \p Since in which page tables cannot be written to, or -1.
+int Flow::Impl::hiding(const llvm::BitVector &Since, const State &S) const {
+  for (unsigned Index : Since.set_bits())
+    if (S.May.test(Index) && Openings[Index].Context != U.TableContext)
+      return int(Index);
+  return -1;
+}
+
 bool Flow::Impl::inEffect(const State &S) const {
-  return !S.Must.empty() && Openings[S.Must.back()].Context == U.TableContext;
+  if (S.Must.empty())
+    return false;
+  const Entered &Top = S.Must.back();
+  return Openings[Top.By.front()].Context == U.TableContext &&
+         hiding(Top.Over, S) < 0;
 }
 
 void Flow::Impl::complain(SourceLocation Loc, const llvm::Twine &Message,
@@ -368,14 +396,30 @@ void Flow::Impl::flushPending(State &S) {
   S.Pending.reset();
 }
 
+/// Enter a context; \p Everywhere if that is certain.
+void Flow::Impl::enter(unsigned Index, State &S, bool Everywhere) const {
+  for (Entered &Each : S.Must)
+    Each.Over.set(Index);
+  S.May.set(Index);
+  if (Everywhere)
+    S.Must.push_back({{Index}, llvm::BitVector(Openings.size())});
+}
+
+/// A context is certainly not in effect any more.
+void Flow::Impl::forget(unsigned Index, State &S) const {
+  for (Entered &Each : S.Must)
+    Each.Over.reset(Index);
+  S.May.reset(Index);
+}
+
 /// Leave a context; \p Everywhere if that is certain.
 void Flow::Impl::close(unsigned Index, State &S, bool Everywhere) {
   flushPending(S);
-  auto It = llvm::find(S.Must, Index);
-  if (It != S.Must.end())
-    S.Must.erase(It);
+  llvm::erase_if(S.Must, [&](const Entered &Each) {
+    return llvm::is_contained(Each.By, Index);
+  });
   if (Everywhere)
-    S.May.reset(Index);
+    forget(Index, S);
   S.Released = int(Index);
 }
 
@@ -385,10 +429,9 @@ void Flow::Impl::declaration(const VarDecl *V, State &S) {
         V->getInit() ? dyn_cast<CallExpr>(strip(V->getInit())) : nullptr;
     std::optional<llvm::StringRef> Class =
         Init ? constructedClass(Init->getDirectCallee()) : std::nullopt;
-    S.May.set(It->second);
-    if (Class == llvm::StringRef(Openings[It->second].Name))
-      S.Must.push_back(It->second);
-    else
+    bool Constructed = Class == llvm::StringRef(Openings[It->second].Name);
+    enter(It->second, S, Constructed);
+    if (!Constructed)
       complain(V->getLocation(),
                "guard '" + nameOf(V) +
                    "' is not initialised by its constructor, but destroyed",
@@ -465,12 +508,15 @@ void Flow::Impl::restore(const CallExpr *C, State &S) {
     complain(C->getBeginLoc(),
              "'" + Text + "' is restored, but its context has been left before",
              "twice " + Text, Known);
-  if (AnyOpen && !S.Must.empty() && !D.count(int(S.Must.back())) &&
-      llvm::any_of(S.Must, [&](unsigned I) { return D.count(int(I)); }))
+  auto Restored = [&](const Entered &Each) {
+    return llvm::any_of(Each.By, [&](unsigned I) { return D.count(int(I)); });
+  };
+  if (AnyOpen && !S.Must.empty() && !Restored(S.Must.back()) &&
+      llvm::any_of(S.Must, Restored))
     complain(C->getBeginLoc(),
              "'" + Text + "' is restored while a context that was entered "
                           "later is in effect",
-             "order " + Text, S.Must.back());
+             "order " + Text, int(S.Must.back().By.front()));
 
   bool Certain = llvm::count_if(D, [](int I) { return I >= 0; }) == 1;
   for (int Index : D)
@@ -480,7 +526,7 @@ void Flow::Impl::restore(const CallExpr *C, State &S) {
   if (!Certain && AnySet)
     for (int Index : D)
       if (Index >= 0)
-        S.May.reset(Index);
+        forget(Index, S);
   // Nobody knows what is in effect after an unknown value was restored.
   if (D.count(DefOther) || D.count(DefNothing))
     S.Must.clear();
@@ -531,8 +577,7 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
       complain(C->getBeginLoc(),
                "a context is entered again before it is left",
                "again " + Openings[Index].Name);
-    S.May.set(Index);
-    S.Must.push_back(Index);
+    enter(Index, S, true);
     return;
   }
   if (U.isRestorer(Callee)) {
@@ -581,8 +626,13 @@ StatementState Flow::Impl::describe(const State &S) const {
   if (Result.Guarded)
     return Result;
   if (!S.Must.empty()) {
-    const Opening &O = Openings[S.Must.back()];
-    Result.Notes.push_back({U.locate(O.Loc), "another context is entered here"});
+    const Entered &Top = S.Must.back();
+    bool Always = Openings[Top.By.front()].Context != U.TableContext;
+    int By = Always ? int(Top.By.front()) : hiding(Top.Over, S);
+    Result.Notes.push_back({U.locate(Openings[By].Loc),
+                            Always ? "another context is entered here"
+                                   : "another context is entered here, on some "
+                                     "of the paths"});
     return Result;
   }
   for (unsigned Index : S.May.set_bits()) {
@@ -744,15 +794,34 @@ State Flow::Impl::along(const CFGBlock *From, unsigned Successor,
   return S;
 }
 
+bool Flow::Impl::sameContext(const Entered &A, const Entered &B) const {
+  const Opening &X = Openings[A.By.front()], &Y = Openings[B.By.front()];
+  return A.By == B.By || (X.Context && X.Context == Y.Context);
+}
+
+/// What both have in common from the bottom. Which of two places has entered a
+/// context does not matter to what can be written to.
+void Flow::Impl::joinMust(State &Into, const State &From) const {
+  auto Common = std::mismatch(
+      Into.Must.begin(), Into.Must.end(), From.Must.begin(), From.Must.end(),
+      [&](const Entered &A, const Entered &B) { return sameContext(A, B); });
+  Into.Must.erase(Common.first, Into.Must.end());
+  for (auto [To, Other] : llvm::zip(Into.Must, From.Must)) {
+    for (unsigned Index : Other.By)
+      if (auto It = llvm::lower_bound(To.By, Index);
+          It == To.By.end() || *It != Index)
+        To.By.insert(It, Index);
+    To.Over |= Other.Over;
+  }
+}
+
 bool Flow::Impl::join(State &Into, const State &From) const {
   if (!Into.Reached) {
     Into = From;
     return true;
   }
   State Before = Into;
-  auto Common = std::mismatch(Into.Must.begin(), Into.Must.end(),
-                              From.Must.begin(), From.Must.end());
-  Into.Must.erase(Common.first, Into.Must.end());
+  joinMust(Into, From);
   Into.May |= From.May;
   Into.Pending |= From.Pending;
   for (unsigned I = 0; I < Into.Held.size(); ++I)

@@ -301,3 +301,67 @@ void asm_goto(pte_t *ptep, pte_t pte)
 out:
 	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
 }
+
+void other_on_one_path(pte_t *ptep, pte_t pte)
+{
+	u64 inner = KPKEYS_PKEY_REG_INVAL;
+
+	guard(kpkeys_hardened_pgtables)();
+	if (condition())
+		inner = kpkeys_set_context(KPKEYS_CTX_DEFAULT);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(inner);
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void other_on_one_path_by_hand(pte_t *ptep, pte_t pte)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	u64 inner = condition() ? kpkeys_set_context(KPKEYS_CTX_TEST) : KPKEYS_PKEY_REG_INVAL;
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	{
+		guard(kpkeys_hardened_pgtables)();
+		WRITE_ONCE(*ptep, pte); // OK
+	}
+	kpkeys_restore_pkey_reg(inner);
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void same_on_one_path(pte_t *ptep, pte_t pte)
+{
+	u64 inner = KPKEYS_PKEY_REG_INVAL;
+
+	guard(kpkeys_hardened_pgtables)();
+	if (condition())
+		inner = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(inner);
+	WRITE_ONCE(*ptep, pte); // OK
+}
+
+void same_in_both_arms(pte_t *ptep, pte_t pte, bool which)
+{
+	u64 reg;
+
+	if (which)
+		reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	else
+		reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void different_arms(pte_t *ptep, pte_t pte, bool which)
+{
+	u64 reg;
+
+	if (which)
+		reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	else
+		reg = kpkeys_set_context(KPKEYS_CTX_TEST);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+}
