@@ -317,6 +317,7 @@ void Extractor::run() {
     if (Paths) {
       StatementState State = Paths->at(S);
       Site.Guarded = State.Guarded;
+      Site.Other = State.Other;
       if (!State.Guarded && Site.Typed)
         Site.Notes = std::move(State.Notes);
     }
@@ -328,6 +329,7 @@ void Extractor::run() {
     if (Paths) {
       StatementState State = Paths->at(S);
       Site.Guarded = State.Guarded;
+      Site.Other = State.Other;
       Site.InScope = State.InScope;
       Site.InSection = State.InSection;
       bool Shown = llvm::any_of(Site.Arguments,
@@ -335,7 +337,8 @@ void Extractor::run() {
       if (!State.Guarded && Shown)
         Site.Notes = std::move(State.Notes);
     }
-    bool Plain = Site.Arguments.empty() && !Site.InScope && !Site.InSection;
+    bool Plain = Site.Arguments.empty() && !Site.Other && !Site.InScope &&
+                 !Site.InSection;
     if (!Plain) {
       if (Site.Loc.File.empty())
         Site.Loc = U.locate(S->getBeginLoc());

@@ -11,7 +11,7 @@ using namespace llvm;
 
 namespace kpkeys::lint {
 
-static constexpr int64_t Version = 2;
+static constexpr int64_t Version = 3;
 
 namespace {
 
@@ -59,7 +59,7 @@ public:
     A.push_back(name(S.Shape));
     A.push_back(name(S.Text));
     A.push_back(roots(S.From));
-    A.push_back(int64_t(S.Typed | S.Guarded << 1));
+    A.push_back(int64_t(S.Typed | S.Guarded << 1 | S.Other << 2));
     A.push_back(notes(S.Notes));
     return A;
   }
@@ -70,7 +70,8 @@ public:
     A.push_back(name(C.Field));
     A.push_back(name(C.Type));
     append(A, C.Loc);
-    A.push_back(int64_t(C.Guarded | C.InScope << 1 | C.InSection << 2));
+    A.push_back(int64_t(C.Guarded | C.InScope << 1 | C.InSection << 2 |
+                        C.Other << 3));
     json::Array Arguments;
     for (const Argument &Arg : C.Arguments)
       Arguments.push_back(json::Array{int64_t(Arg.Index), roots(Arg.From),
@@ -224,6 +225,7 @@ static WriteSite readSite(Reader::Row R) {
   int64_t Flags = R.number();
   S.Typed = Flags & 1;
   S.Guarded = Flags & 2;
+  S.Other = Flags & 4;
   S.Notes = R.notes();
   return S;
 }
@@ -240,6 +242,7 @@ static CallSite readCall(Reader::Row R) {
   C.Guarded = Flags & 1;
   C.InScope = Flags & 2;
   C.InSection = Flags & 4;
+  C.Other = Flags & 8;
   for (Reader::Row Items = R.row(); Items.more();) {
     Reader::Row Item = Items.row();
     Argument A;

@@ -42,6 +42,8 @@ struct WriteSite {
   bool Typed = false;
   /// A guard is live on every path that leads here.
   bool Guarded = false;
+  /// Another context may be in effect: the guards of callers do not help.
+  bool Other = false;
   std::vector<Note> Notes;
 
   bool operator==(const WriteSite &) const = default;
@@ -69,6 +71,8 @@ struct CallSite {
   std::string Field, Type;
   Location Loc;
   bool Guarded = false;
+  /// As in WriteSite.
+  bool Other = false;
   /// Some guard or context may be open here.
   bool InScope = false;
   /// Within a section that a SplitPair opens, as far as this function shows.

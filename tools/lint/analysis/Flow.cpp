@@ -67,6 +67,8 @@ struct State {
   /// The switch of a pair has said that it has switched.
   bool Switched = false;
   int Released = -1;
+  /// Where what the caller had entered may have ended.
+  SourceLocation Ended;
 
   bool operator==(const State &) const = default;
 };
@@ -116,6 +118,7 @@ private:
   Definitions classify(const Expr *E, const State &S) const;
   int holder(const Expr *E) const;
   const Opening *openingOf(const VarDecl *V) const;
+  int otherContext(const State &S) const;
   bool inEffect(const State &S) const;
   int hiding(const llvm::BitVector &Since, const State &S) const;
   bool sameContext(const Entered &A, const Entered &B) const;
@@ -365,12 +368,19 @@ int Flow::Impl::hiding(const llvm::BitVector &Since, const State &S) const {
   return -1;
 }
 
-bool Flow::Impl::inEffect(const State &S) const {
+/// The opening of what may be in effect instead of the context of page tables
+/// and of whatever the caller has entered, or -1.
+int Flow::Impl::otherContext(const State &S) const {
   if (S.Must.empty())
-    return false;
+    return hiding(S.May, S);
   const Entered &Top = S.Must.back();
-  return Openings[Top.By.front()].Context == U.TableContext &&
-         hiding(Top.Over, S) < 0;
+  if (Openings[Top.By.front()].Context != U.TableContext)
+    return int(Top.By.front());
+  return hiding(Top.Over, S);
+}
+
+bool Flow::Impl::inEffect(const State &S) const {
+  return !S.Must.empty() && otherContext(S) < 0;
 }
 
 void Flow::Impl::complain(SourceLocation Loc, const llvm::Twine &Message,
@@ -530,6 +540,11 @@ void Flow::Impl::restore(const CallExpr *C, State &S) {
   // Nobody knows what is in effect after an unknown value was restored.
   if (D.count(DefOther) || D.count(DefNothing))
     S.Must.clear();
+  // What the caller had entered is over.
+  if (D.count(DefCaller)) {
+    S.Must.clear();
+    S.Ended = C->getBeginLoc();
+  }
 }
 
 void Flow::Impl::splitSwitch(const CallExpr *C, const FunctionDecl *Callee,
@@ -625,14 +640,20 @@ StatementState Flow::Impl::describe(const State &S) const {
   Result.InSection = S.Section;
   if (Result.Guarded)
     return Result;
-  if (!S.Must.empty()) {
-    const Entered &Top = S.Must.back();
-    bool Always = Openings[Top.By.front()].Context != U.TableContext;
-    int By = Always ? int(Top.By.front()) : hiding(Top.Over, S);
+  if (int By = otherContext(S); By >= 0) {
+    Result.Other = true;
+    bool Always = !S.Must.empty() &&
+                  llvm::is_contained(S.Must.back().By, unsigned(By));
     Result.Notes.push_back({U.locate(Openings[By].Loc),
                             Always ? "another context is entered here"
                                    : "another context is entered here, on some "
                                      "of the paths"});
+    return Result;
+  }
+  if (S.Ended.isValid()) {
+    Result.Other = true;
+    Result.Notes.push_back({U.locate(S.Ended), "the context of the caller is "
+                                               "left here"});
     return Result;
   }
   for (unsigned Index : S.May.set_bits()) {
@@ -830,6 +851,8 @@ bool Flow::Impl::join(State &Into, const State &From) const {
   Into.Acted &= From.Acted;
   Into.Switched &= From.Switched;
   Into.Released = std::max(Into.Released, From.Released);
+  if (Into.Ended.isInvalid())
+    Into.Ended = From.Ended;
   return !(Into == Before);
 }
 

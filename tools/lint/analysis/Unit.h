@@ -192,6 +192,8 @@ private:
 /// What holds at a statement.
 struct StatementState {
   bool Guarded = false;
+  /// Another context may be in effect, whatever the callers have entered.
+  bool Other = false;
   bool InScope = false;
   bool InSection = false;
   std::vector<Note> Notes;

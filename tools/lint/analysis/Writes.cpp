@@ -3,8 +3,9 @@
 // pgtable-guard over the whole program. A write that is not under a guard
 // itself is right if each way to reach it with a table is: this asks questions
 // of the form "is this function, or this parameter of it, only ever reached
-// under a guard", which lead to the same questions about callers. Everything
-// is assumed to be right until a way is found that is not, so that recursion
+// under a guard", which lead to the same questions about callers. Where another
+// context is in effect, no guard of a caller helps, and the question is whether
+// a table can get there at all. Everything is assumed to be right until a way is found that is not, so that recursion
 // decides nothing.
 #include "Program.h"
 
@@ -24,6 +25,8 @@ namespace {
 struct Question {
   std::string Function;
   int Root;
+  /// Callers' guards do not count.
+  bool Anyhow;
   bool Wrong = false;
   /// Where it goes wrong.
   std::optional<Note> Because;
@@ -35,6 +38,8 @@ struct Question {
 /// What an untyped pointer parameter is used for.
 struct Effect {
   bool Writes = false;
+  /// And not in the context of the caller.
+  bool Other = false;
   std::optional<Note> Where;
 };
 
@@ -57,10 +62,11 @@ private:
 
   void collect(const FunctionFacts &F);
   void collectCall(const FunctionFacts &F, const CallSite &C);
-  void questionsFor(Site &S, const Roots &From);
-  Question *ask(StringRef Function, int Root);
+  void questionsFor(Site &S, const Roots &From, bool Anyhow);
+  Question *ask(StringRef Function, int Root, bool Anyhow);
   void investigate(Question &Q);
-  void depend(Question &Q, StringRef Function, int Root, const Note &Via);
+  void depend(Question &Q, StringRef Function, int Root, bool Anyhow,
+              const Note &Via);
   void spread();
   void report(const Site &S);
   void explain(Finding &F, const Question *Q) const;
@@ -70,7 +76,8 @@ private:
   Program &P;
   const LinkOptions &Options;
   LinkResult &Result;
-  std::map<std::pair<std::string, int>, std::unique_ptr<Question>> Questions;
+  std::map<std::tuple<std::string, int, bool>, std::unique_ptr<Question>>
+      Questions;
   std::deque<Question *> Open;
   std::map<std::pair<std::string, unsigned>, Effect> Effects;
   std::vector<Site> Sites;
@@ -88,28 +95,32 @@ Effect Writes::effectOf(const FunctionFacts &F, unsigned Parameter) {
   auto Is = [&](const Roots &From) {
     return is_contained(From, int(Parameter));
   };
+  Effect Found;
+  auto Add = [&](const Effect &E) {
+    if (!Found.Writes || (E.Other && !Found.Other))
+      Found = E;
+  };
   // A write through a typed pointer is a site by itself.
   for (const WriteSite &S : F.Sites)
     if (!S.Typed && !S.Guarded && Is(S.From))
-      return {true, Note{S.Loc, "written to here"}};
+      Add({true, S.Other, Note{S.Loc, "written to here"}});
   for (const CallSite &C : F.Calls)
     for (const Argument &A : C.Arguments) {
-      if (C.Guarded || !Is(A.From))
-        continue;
-      if (C.Callee.empty())
-        return {true, Note{C.Loc, "handed to an indirect call here"}};
       // The callee's own writes are judged by the type of its parameter.
-      if (A.TypedParameter)
+      if (!Is(A.From) || (A.TypedParameter && !C.Callee.empty()))
         continue;
-      Effect E = effect(C.Callee, A.Index);
-      if (!E.Writes)
+      Effect E{true, false, Note{C.Loc, "handed to an indirect call here"}};
+      if (!C.Callee.empty())
+        E = effect(C.Callee, A.Index);
+      if (!E.Writes || (C.Guarded && !E.Other))
         continue;
+      E.Other |= C.Other;
       if (!E.Where)
         E.Where = Note{C.Loc, "written to by '" + nameOfId(C.Callee).str() +
                                   "' here"};
-      return E;
+      Add(E);
     }
-  return {};
+  return Found;
 }
 
 Effect Writes::effect(StringRef Id, unsigned Parameter) {
@@ -123,9 +134,11 @@ Effect Writes::effect(StringRef Id, unsigned Parameter) {
   if (Definitions.empty())
     E.Writes = !Harmless;
   for (const FunctionFacts *F : Definitions) {
-    if (E.Writes || Harmless)
+    if (E.Other || Harmless)
       break;
-    E = effectOf(*F, Parameter);
+    Effect Of = effectOf(*F, Parameter);
+    if (!E.Writes || Of.Other)
+      E = Of;
   }
   return Effects[{Id.str(), Parameter}] = E;
 }
@@ -134,12 +147,12 @@ Effect Writes::effect(StringRef Id, unsigned Parameter) {
 // Sites
 //===----------------------------------------------------------------------===//
 
-void Writes::questionsFor(Site &S, const Roots &From) {
+void Writes::questionsFor(Site &S, const Roots &From, bool Anyhow) {
   if (From.empty())
-    S.Questions.push_back(ask(S.F->Id, RootMemory));
+    S.Questions.push_back(ask(S.F->Id, RootMemory, Anyhow));
   for (int Root : From)
     if (Root != RootCopy)
-      S.Questions.push_back(ask(S.F->Id, Root));
+      S.Questions.push_back(ask(S.F->Id, Root, Anyhow));
 }
 
 void Writes::collectCall(const FunctionFacts &F, const CallSite &C) {
@@ -157,16 +170,17 @@ void Writes::collectCall(const FunctionFacts &F, const CallSite &C) {
     // feature that is configured out, and its call never happens.
     if (!E.Writes)
       continue;
-    Site S{&F,        C.Loc,   A.Text, "escape", nameOfId(C.Callee).str(),
-           C.Guarded, C.Notes, {}};
+    bool Guarded = C.Guarded && !E.Other;
+    Site S{&F,      C.Loc,   A.Text, "escape", nameOfId(C.Callee).str(),
+           Guarded, C.Notes, {}};
     if (S.Callee.empty())
       S.Callee = "an indirect call";
     else
       S.Callee = "'" + S.Callee + "'";
     if (E.Where)
       S.Notes.push_back(*E.Where);
-    if (!C.Guarded)
-      questionsFor(S, A.From);
+    if (!Guarded)
+      questionsFor(S, A.From, C.Other || E.Other);
     Sites.push_back(std::move(S));
   }
 }
@@ -177,7 +191,7 @@ void Writes::collect(const FunctionFacts &F) {
       continue;
     Site S{&F, W.Loc, W.Text, W.Shape, "", W.Guarded, W.Notes, {}};
     if (!W.Guarded)
-      questionsFor(S, W.From);
+      questionsFor(S, W.From, W.Other);
     Sites.push_back(std::move(S));
   }
   for (const CallSite &C : F.Calls)
@@ -188,20 +202,24 @@ void Writes::collect(const FunctionFacts &F) {
 // Questions
 //===----------------------------------------------------------------------===//
 
-Question *Writes::ask(StringRef Function, int Root) {
-  auto &Slot = Questions[{Function.str(), Root}];
+Question *Writes::ask(StringRef Function, int Root, bool Anyhow) {
+  auto &Slot = Questions[{Function.str(), Root, Anyhow}];
   if (!Slot) {
     Slot = std::make_unique<Question>();
     Slot->Function = Function.str();
     Slot->Root = Root;
-    Open.push_back(Slot.get());
+    Slot->Anyhow = Anyhow;
+    // A table that comes from memory needs no caller to hand it on.
+    Slot->Wrong = Anyhow && Root == RootMemory;
+    if (!Slot->Wrong)
+      Open.push_back(Slot.get());
   }
   return Slot.get();
 }
 
-void Writes::depend(Question &Q, StringRef Function, int Root,
+void Writes::depend(Question &Q, StringRef Function, int Root, bool Anyhow,
                     const Note &Via) {
-  ask(Function, Root)->Askers.emplace_back(&Q, Via);
+  ask(Function, Root, Anyhow)->Askers.emplace_back(&Q, Via);
 }
 
 void Writes::investigate(Question &Q) {
@@ -224,14 +242,19 @@ void Writes::investigate(Question &Q) {
     return Fail("nothing that is analysed calls '" + F->Name + "'");
 
   for (const Caller &C : Callers) {
-    if (C.Site && C.Site->Guarded)
+    if (C.Site && C.Site->Guarded && !Q.Anyhow)
       continue;
+    bool Other = C.Site && C.Site->Other, Anyhow = Q.Anyhow || Other;
     Location Loc{C.In->File, C.In->Line, 1};
     if (C.Site)
       Loc = C.Site->Loc;
-    Note Via{Loc, "reached from '" + C.In->Name + "' without a guard"};
+    Note Via{Loc, "reached from '" + C.In->Name + "'"};
+    if (Other)
+      Via.Message += " in another context";
+    else if (!Anyhow)
+      Via.Message += " without a guard";
     if (Q.Root == RootMemory) {
-      depend(Q, C.In->Id, RootMemory, Via);
+      depend(Q, C.In->Id, RootMemory, Anyhow, Via);
       continue;
     }
     bool Shown = is_contained(F->TypedParameters, unsigned(Q.Root));
@@ -243,15 +266,15 @@ void Writes::investigate(Question &Q) {
         continue;
       Shown = true;
       if (A.From.empty())
-        depend(Q, C.In->Id, RootMemory, Via);
+        depend(Q, C.In->Id, RootMemory, Anyhow, Via);
       for (int Root : A.From)
         if (Root != RootCopy)
-          depend(Q, C.In->Id, Root, Via);
+          depend(Q, C.In->Id, Root, Anyhow, Via);
     }
     // Of a parameter whose type tells, what is not shown is NULL. Any other
     // one is passed something that the callee takes for a table.
     if (!Shown)
-      depend(Q, C.In->Id, RootMemory, Via);
+      depend(Q, C.In->Id, RootMemory, Anyhow, Via);
   }
 }
 

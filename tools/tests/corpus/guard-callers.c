@@ -329,3 +329,88 @@ void through_return(pte_t *ptep)
 	memset(strip_tag(ptep), 0, 8); // CHECK: 2 pgtable-guard; 9 pgtable-guard
 	memset(alloc(8), 0, 8); // OK
 }
+
+/* Another context in between: the guard around it does not help. */
+static void within_other(pte_t *ptep)
+{
+	guard(kpkeys_test)();
+	WRITE_ONCE(*ptep, __pte(0)); // CHECK: 2 pgtable-guard
+}
+
+static void far_within_other(pte_t *ptep)
+{
+	WRITE_ONCE(*ptep, __pte(0)); // CHECK: 2 pgtable-guard
+}
+
+static void set_after_other(pte_t *ptep)
+{
+	WRITE_ONCE(*ptep, __pte(0)); // OK
+}
+
+static void calls_within_other(pte_t *ptep)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_DEFAULT);
+
+	far_within_other(ptep);
+	kpkeys_restore_pkey_reg(reg);
+	set_after_other(ptep);
+}
+
+static void wipes_within_other(void *p)
+{
+	guard(kpkeys_test)();
+	memset(p, 0, 8);
+}
+
+static void root_within_other(void)
+{
+	swapper_pg_dir[1] = (pgd_t){ 0 }; // CHECK: 2 pgtable-guard
+}
+
+static void copy_within_other(pte_t *copy)
+{
+	guard(kpkeys_test)();
+	*copy = __pte(0); // OK
+}
+
+static void maybe_within_other(pte_t *ptep)
+{
+	u64 reg = condition() ? kpkeys_set_context(KPKEYS_CTX_TEST) : KPKEYS_PKEY_REG_INVAL;
+
+	WRITE_ONCE(*ptep, __pte(0)); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+	WRITE_ONCE(*ptep, __pte(0)); // OK
+}
+
+static void calls_root_within_other(void)
+{
+	guard(kpkeys_test)();
+	root_within_other();
+}
+
+static __always_inline void leave_and_write(u64 reg)
+{
+	swapper_pg_dir[1] = (pgd_t){ 1 }; // OK
+	kpkeys_restore_pkey_reg(reg);
+	swapper_pg_dir[1] = (pgd_t){ 0 }; // CHECK: 2 pgtable-guard
+	guard(kpkeys_hardened_pgtables)();
+	swapper_pg_dir[1] = (pgd_t){ 0 }; // OK
+}
+
+void guard_around_other(pte_t *ptep)
+{
+	pte_t copy;
+	u64 reg;
+
+	scoped_guard(kpkeys_hardened_pgtables) {
+		within_other(ptep);
+		calls_within_other(ptep);
+		wipes_within_other(ptep); // CHECK: 3 pgtable-guard
+		wipes_within_other(&copy); // OK
+		calls_root_within_other();
+		copy_within_other(&copy);
+		maybe_within_other(ptep);
+	}
+	reg = kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+	leave_and_write(reg);
+}

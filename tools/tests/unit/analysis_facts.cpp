@@ -20,11 +20,11 @@ static Facts sample() {
   Function.EndLine = 9;
   Function.Internal = Function.HasIndirectCall = true;
   Function.TypedParameters = {0, 2};
-  Function.Sites.push_back({{"mm/a.h", 4, 2}, "store", "*p", {0, RootMemory}, true, false, {{{"mm/a.h", 3, 1}, "n"}}});
+  Function.Sites.push_back({{"mm/a.h", 4, 2}, "store", "*p", {0, RootMemory}, true, false, true, {{{"mm/a.h", 3, 1}, "n"}}});
   CallSite Call;
   Call.Callee = "g";
   Call.Loc = {"mm/a.h", 5, 2};
-  Call.Guarded = Call.InSection = true;
+  Call.Guarded = Call.Other = Call.InSection = true;
   Call.Arguments.push_back({1, {RootCopy}, false, true, "q"});
   Function.Calls.push_back(Call);
   Call.Callee.clear();

@@ -24,7 +24,7 @@ static FunctionFacts function(llvm::StringRef Id, llvm::StringRef File, unsigned
 }
 
 static WriteSite write(llvm::StringRef File, Roots From, bool Guarded = false, bool Typed = true) {
-  return {{File.str(), 5, 2}, "store", "*p", From, Typed, Guarded, {}};
+  return {{File.str(), 5, 2}, "store", "*p", From, Typed, Guarded, false, {}};
 }
 
 static CallSite call(llvm::StringRef Callee, llvm::StringRef File, Roots From, bool Guarded = false) {
@@ -167,6 +167,27 @@ TEST(Link, AGuardedCallerDoesNotExcuseAnAddressThatGotAway) {
   auto R = link(Units, Config());
   ASSERT_THAT(R.Findings, SizeIs(1));
   EXPECT_THAT(R.Findings[0].Notes[0].Message, HasSubstr("address of 'set' is taken"));
+}
+
+TEST(Link, AGuardedCallerDoesNotHelpWithinAnotherContext) {
+  auto Units = twoUnits(call("set", "b.c", {RootMemory}, true));
+  Units[0].Functions[0].Sites[0].Other = true;
+  EXPECT_THAT(link(Units, Config()).Findings, SizeIs(1));
+  // What is no table can be written to in any context.
+  Units[1].Functions[0].Calls[0].Arguments[0].From = {RootCopy};
+  EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
+
+  // The call is in another context, and its caller under a guard.
+  Units = twoUnits(call("set", "b.c", {0}));
+  Units[1].Functions[0].Calls[0].Other = true;
+  FunctionFacts Outer = function("outer", "c.c");
+  Outer.Calls.push_back(call("user", "c.c", {RootMemory}, true));
+  Units.push_back(unit("c.c", {Outer}));
+  auto R = link(Units, Config());
+  ASSERT_THAT(R.Findings, SizeIs(1));
+  EXPECT_THAT(R.Findings[0].Notes[0].Message, HasSubstr("in another context"));
+  Units[1].Functions[0].Calls[0].Other = false;
+  EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
 }
 
 TEST(Link, ExemptionsExemptAndAreMissedWhenUnused) {
