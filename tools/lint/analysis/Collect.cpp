@@ -199,8 +199,9 @@ void Collector::listFiles(FilesByName &Files) {
 Collector::Collector(const ParsedUnit &Parsed, const Config &Cfg)
     : Parsed(Parsed),
       U(Parsed.Context, Cfg, Parsed.Directory, Parsed.SourceRoot) {
-  U.TableContext =
-      macroValue(Parsed.PP, Cfg.TableContext).value_or(Cfg.TableContextValue);
+  std::optional<int64_t> TableContext = macroValue(Parsed.PP, Cfg.TableContext);
+  U.HasTableContext = TableContext.has_value();
+  U.TableContext = TableContext.value_or(Cfg.TableContextValue);
   U.MaxContext =
       macroValue(Parsed.PP, Cfg.MaxContext).value_or(Cfg.MaxContextValue);
   for (const SplitPair &P : Cfg.Splits)

@@ -24,6 +24,7 @@ private:
   bool findMore(const Body &B);
   bool handsOn(const Body &B, const CallExpr *C) const;
   bool forwardsContext(const Body &B, const CallExpr *C);
+  void describeSetters();
   void describeGuards();
   GuardClass describe(const Body &B);
   void checkConstants(const Body &B);
@@ -131,20 +132,26 @@ void ContextChecks::findRegisterWrites() {
 // Functions that pass contexts and register values on
 //===----------------------------------------------------------------------===//
 
+/// Whether a parameter keeps the value that the caller has given.
+static bool isUnchanged(const Body &B, const ParmVarDecl *P) {
+  if (B.Exposed.contains(P) || B.Values.contains(P))
+    return false;
+  // Increments are stores that give no value.
+  return llvm::none_of(B.Stores, [&](const Expr *S) {
+    const auto *Op = dyn_cast<UnaryOperator>(S);
+    const auto *R =
+        Op ? dyn_cast<DeclRefExpr>(strip(Op->getSubExpr())) : nullptr;
+    return R && R->getDecl() == P;
+  });
+}
+
 /// The parameter that an expression is, if the function does not change it.
 std::optional<unsigned> ContextChecks::parameter(const Body &B,
                                                  const Expr *E) const {
   const auto *D = dyn_cast<DeclRefExpr>(strip(E));
   const auto *P = D ? dyn_cast<ParmVarDecl>(D->getDecl()) : nullptr;
-  if (!P || B.Exposed.contains(P) || B.Values.contains(P) ||
-      P->getDeclContext() != B.Function)
+  if (!P || P->getDeclContext() != B.Function || !isUnchanged(B, P))
     return std::nullopt;
-  // Increments are stores that give no value.
-  for (const Expr *S : B.Stores)
-    if (const auto *Op = dyn_cast<UnaryOperator>(S))
-      if (const auto *R = dyn_cast<DeclRefExpr>(strip(Op->getSubExpr())))
-        if (R->getDecl() == P)
-          return std::nullopt;
   return P->getFunctionScopeIndex();
 }
 
@@ -259,7 +266,7 @@ bool ContextChecks::findMore(const Body &B) {
     for (const Expr *Value : Values)
       if (const auto *C = dyn_cast<CallExpr>(strip(Value)))
         if (U.isSetter(C->getDirectCallee()))
-          Changed |= U.Setters.insert(F).second;
+          Changed |= U.Setters.try_emplace(F).second;
   }
   return Changed;
 }
@@ -305,38 +312,41 @@ void ContextChecks::findFunctions() {
 // Guard classes
 //===----------------------------------------------------------------------===//
 
+/// What wrappers of setters enter, those that others are made of first.
+void ContextChecks::describeSetters() {
+  for (const auto &B : U.Bodies) {
+    auto It = U.Setters.find(canonical(B->Function));
+    if (It == U.Setters.end() ||
+        llvm::is_contained(U.Cfg.SetFunctions, nameOf(B->Function)))
+      continue;
+    Entry E = Flow(U, *B).entry();
+    // One that is changed is not what the caller has given.
+    if (E.Parameter) {
+      const ParmVarDecl *P = B->Function->getParamDecl(*E.Parameter);
+      if (!isUnchanged(*B, P))
+        E.Parameter.reset();
+    }
+    It->second = E;
+  }
+}
+
 /// The context that a constructor enters whenever the feature is enabled.
 GuardClass ContextChecks::describe(const Body &B) {
   GuardClass G;
-  llvm::SmallVector<const CallExpr *, 2> Sets;
-  for (const CallExpr *C : B.Calls)
-    if (U.isSetter(C->getDirectCallee()))
-      Sets.push_back(C);
-  if (Sets.empty()) {
-    G.Noop = true;
-    return G;
+  for (const CallExpr *C : B.Calls) {
+    const FunctionDecl *Callee = C->getDirectCallee();
+    if (U.isSetter(Callee)) {
+      // Else its flow is that of any function.
+      U.GuardClasses[*constructedClass(B.Function)] = G;
+      G.Enters = Flow(U, B).entry();
+      return G;
+    }
+    // A class made of another one.
+    if (std::optional<llvm::StringRef> Base = constructedClass(Callee))
+      if (auto It = U.GuardClasses.find(*Base); It != U.GuardClasses.end())
+        return It->second;
   }
-  if (Sets.size() != 1)
-    return G;
-  const CallExpr *Set = Sets.front();
-
-  const auto *Block = dyn_cast<CompoundStmt>(B.Function->getBody());
-  for (const Stmt *S : Block->body()) {
-    const auto *E = dyn_cast<Expr>(S);
-    const auto *Op = E ? dyn_cast<BinaryOperator>(E->IgnoreParens()) : nullptr;
-    if (!Op || Op->getOpcode() != BO_Assign)
-      continue;
-    const Expr *Value = strip(Op->getRHS());
-    if (const auto *C = dyn_cast<ConditionalOperator>(Value))
-      if (U.onlyEnabled(C->getCond()))
-        Value = strip(C->getTrueExpr());
-    if (Value != Set)
-      continue;
-    auto It = U.ContextParameters.find(canonical(Set->getDirectCallee()));
-    if (It != U.ContextParameters.end() && !It->second.empty() &&
-        It->second.front() < Set->getNumArgs())
-      G.Context = U.constant(Set->getArg(It->second.front()));
-  }
+  G.Noop = true;
   return G;
 }
 
@@ -349,8 +359,11 @@ void ContextChecks::describeGuards() {
     bool Configured = llvm::is_contained(U.Cfg.Guards, *Name);
     if (G.Noop && !Configured)
       continue;
+    // Where the feature is configured in, there is something to do.
+    if (U.HasTableContext && U.WritesRegister)
+      G.Noop = false;
     U.GuardClasses[*Name] = G;
-    if (!Configured || G.Noop || G.Context == U.TableContext)
+    if (!Configured || G.Noop || G.Enters.is(U.TableContext))
       continue;
     U.report("pgtable-guard", B->Function->getLocation(), B->Function,
              "guard '" + *Name + "' does not always enter " +
@@ -524,6 +537,7 @@ void ContextChecks::run() {
   findFunctions(); // Setters tell which values are fixed.
   findRegisterWrites();
   findFunctions();
+  describeSetters();
   describeGuards();
   for (const auto &B : U.Bodies) {
     checkConstants(*B);

@@ -37,7 +37,7 @@ using Definitions = std::set<int>;
 struct Opening {
   const CallExpr *Set = nullptr;
   const VarDecl *Guard = nullptr;
-  std::optional<int64_t> Context;
+  Entry What;
   SourceLocation Loc, ScopeEnd;
   std::string Name;
 };
@@ -81,6 +81,7 @@ public:
 
   void prepare();
   void run();
+  Entry entry();
 
   Unit &U;
   const Body &B;
@@ -93,7 +94,7 @@ private:
   void addGuard(const VarDecl *V, SourceLocation ScopeEnd);
   void addHolder(const ValueDecl *D);
   void findHolders();
-  State entry() const;
+  State start() const;
 
   void element(const CFGElement &E, State &S);
   void statement(const Stmt *T, State &S);
@@ -114,11 +115,13 @@ private:
   bool join(State &Into, const State &From) const;
   void atExit(const CFG &Graph);
   void atReturn(const CFGBlock *Block, const State &S);
+  void sum(const ReturnStmt *R, const State &S);
 
   Definitions classify(const Expr *E, const State &S) const;
   int holder(const Expr *E) const;
   const Opening *openingOf(const VarDecl *V) const;
   int otherContext(const State &S) const;
+  const Entered *certain(const State &S) const;
   bool inEffect(const State &S) const;
   int hiding(const llvm::BitVector &Since, const State &S) const;
   bool sameContext(const Entered &A, const Entered &B) const;
@@ -138,6 +141,10 @@ private:
   bool IsNoting = false;
   bool MustAct = false;
   bool Reporting = false;
+  /// Only what is entered at each return is of interest.
+  bool Summing = false;
+  std::optional<Entry> Sum;
+  bool Known = false;
   Blocks In, Out;
 };
 
@@ -204,9 +211,9 @@ void Flow::Impl::addGuard(const VarDecl *V, SourceLocation ScopeEnd) {
   // Where the feature is configured out, the guard does nothing, and its
   // places are right or wrong all the same.
   if (It == U.GuardClasses.end() || It->second.Noop)
-    O.Context = U.TableContext;
+    O.What = {U.TableContext, std::nullopt, true};
   else
-    O.Context = It->second.Context;
+    O.What = It->second.Enters;
   Guards[V] = Openings.size();
   Openings.push_back(std::move(O));
 }
@@ -290,17 +297,14 @@ void Flow::Impl::prepare() {
     O.Set = C;
     O.Loc = C->getBeginLoc();
     O.Name = nameOf(Callee).str();
-    auto It = U.ContextParameters.find(Callee->getCanonicalDecl());
-    if (It != U.ContextParameters.end() && !It->second.empty() &&
-        It->second.front() < C->getNumArgs())
-      O.Context = U.constant(C->getArg(It->second.front()));
+    O.What = U.entered(C);
     Sets[C] = Openings.size();
     Openings.push_back(std::move(O));
   }
   findHolders();
 }
 
-State Flow::Impl::entry() const {
+State Flow::Impl::start() const {
   State S;
   S.Reached = true;
   S.May.resize(Openings.size());
@@ -363,7 +367,7 @@ Definitions Flow::Impl::classify(const Expr *E, const State &S) const {
 /// One of \p Since in which page tables cannot be written to, or -1.
 int Flow::Impl::hiding(const llvm::BitVector &Since, const State &S) const {
   for (unsigned Index : Since.set_bits())
-    if (S.May.test(Index) && Openings[Index].Context != U.TableContext)
+    if (S.May.test(Index) && Openings[Index].What.Context != U.TableContext)
       return int(Index);
   return -1;
 }
@@ -371,16 +375,20 @@ int Flow::Impl::hiding(const llvm::BitVector &Since, const State &S) const {
 /// The opening of what may be in effect instead of the context of page tables
 /// and of whatever the caller has entered, or -1.
 int Flow::Impl::otherContext(const State &S) const {
-  if (S.Must.empty())
-    return hiding(S.May, S);
-  const Entered &Top = S.Must.back();
-  if (Openings[Top.By.front()].Context != U.TableContext)
-    return int(Top.By.front());
-  return hiding(Top.Over, S);
+  const Entered *Certain = certain(S);
+  return hiding(Certain ? Certain->Over : S.May, S);
+}
+
+/// The last one that is entered whatever its own conditions are.
+const Entered *Flow::Impl::certain(const State &S) const {
+  for (const Entered &Each : llvm::reverse(S.Must))
+    if (Openings[Each.By.front()].What.is(U.TableContext))
+      return &Each;
+  return nullptr;
 }
 
 bool Flow::Impl::inEffect(const State &S) const {
-  return !S.Must.empty() && otherContext(S) < 0;
+  return certain(S) && otherContext(S) < 0;
 }
 
 void Flow::Impl::complain(SourceLocation Loc, const llvm::Twine &Message,
@@ -635,15 +643,17 @@ StatementState Flow::Impl::describe(const State &S) const {
   Result.Guarded = S.Reached && inEffect(S);
   // Tables are not writable in the other contexts.
   for (unsigned Index : S.May.set_bits())
-    Result.InScope |= !Openings[Index].Context ||
-                      *Openings[Index].Context == U.TableContext;
+    Result.InScope |= !Openings[Index].What.Always ||
+                      !Openings[Index].What.Context ||
+                      *Openings[Index].What.Context == U.TableContext;
   Result.InSection = S.Section;
   if (Result.Guarded)
     return Result;
   if (int By = otherContext(S); By >= 0) {
     Result.Other = true;
-    bool Always = !S.Must.empty() &&
-                  llvm::is_contained(S.Must.back().By, unsigned(By));
+    bool Always = llvm::any_of(S.Must, [&](const Entered &Each) {
+      return llvm::is_contained(Each.By, unsigned(By));
+    });
     Result.Notes.push_back({U.locate(Openings[By].Loc),
                             Always ? "another context is entered here"
                                    : "another context is entered here, on some "
@@ -658,7 +668,7 @@ StatementState Flow::Impl::describe(const State &S) const {
   }
   for (unsigned Index : S.May.set_bits()) {
     const Opening &O = Openings[Index];
-    if (O.Context == U.TableContext)
+    if (O.What.Context == U.TableContext)
       Result.Notes.push_back(
           {U.locate(O.Loc), "in effect on some of the paths only"});
   }
@@ -718,6 +728,8 @@ void Flow::Impl::statement(const Stmt *T, State &S) {
   }
   case Stmt::ReturnStmtClass: {
     const Expr *Value = cast<ReturnStmt>(T)->getRetValue();
+    if (Sum)
+      sum(cast<ReturnStmt>(T), S);
     if (!Value || !U.isSetter(B.Function))
       break;
     // Handed to the caller along with the duty to restore.
@@ -778,6 +790,17 @@ static const Expr *plain(const Expr *Condition, bool &Holds) {
   return E;
 }
 
+/// The feature is not enabled where \p Condition is as \p Holds says, or nobody
+/// gets there.
+static bool disabled(const Unit &U, const Expr *Condition, bool Holds) {
+  if (!Condition)
+    return false;
+  if (std::optional<int64_t> Value = U.constant(Condition))
+    return Holds != (*Value != 0);
+  const auto *C = dyn_cast<CallExpr>(plain(Condition, Holds));
+  return C && !Holds && U.onlyEnabled(C);
+}
+
 /// The leaving function \p F of a pair whose entering function leaves a note.
 static bool hasNote(const Unit &U, const FunctionDecl *F) {
   return llvm::any_of(U.Cfg.Splits, [&](const SplitPair &P) {
@@ -816,8 +839,8 @@ State Flow::Impl::along(const CFGBlock *From, unsigned Successor,
 }
 
 bool Flow::Impl::sameContext(const Entered &A, const Entered &B) const {
-  const Opening &X = Openings[A.By.front()], &Y = Openings[B.By.front()];
-  return A.By == B.By || (X.Context && X.Context == Y.Context);
+  const Entry &X = Openings[A.By.front()].What, &Y = Openings[B.By.front()].What;
+  return A.By == B.By || (X.Always == Y.Always && X.isSameContext(Y));
 }
 
 /// What both have in common from the bottom. Which of two places has entered a
@@ -854,6 +877,36 @@ bool Flow::Impl::join(State &Into, const State &From) const {
   if (Into.Ended.isInvalid())
     Into.Ended = From.Ended;
   return !(Into == Before);
+}
+
+/// Take one return into account in what the function leaves entered.
+void Flow::Impl::sum(const ReturnStmt *R, const State &S) {
+  const Entered *Top = S.Must.empty() ? nullptr : &S.Must.back();
+  bool Certain = Top && Top->Over.none() &&
+                 Openings[Top->By.front()].What.Always;
+  // What is returned has to be what leaves it.
+  if (Certain && !IsConstructor)
+    for (int Index : classify(R->getRetValue(), S))
+      Certain &= Index >= 0 && llvm::is_contained(Top->By, unsigned(Index));
+  Sum->Always &= Certain;
+  for (unsigned Index : S.May.set_bits()) {
+    const Entry &What = Openings[Index].What;
+    if (!Known) {
+      Sum->Context = What.Context;
+      Sum->Parameter = What.Parameter;
+    } else if (!Sum->isSameContext(What)) {
+      Sum->Context.reset();
+      Sum->Parameter.reset();
+    }
+    Known = true;
+  }
+}
+
+Entry Flow::Impl::entry() {
+  Summing = true;
+  run();
+  // Nothing is known of one that does not return, or whose paths are not.
+  return Sum && Known ? *Sum : Entry();
 }
 
 void Flow::Impl::atReturn(const CFGBlock *Block, const State &S) {
@@ -930,7 +983,7 @@ void Flow::Impl::run() {
     return; // Nothing is known to be guarded then.
 
   PostOrderCFGView Order(Graph.get());
-  In[&Graph->getEntry()] = entry();
+  In[&Graph->getEntry()] = start();
   for (bool Changed = true; Changed;) {
     Changed = false;
     for (const CFGBlock *Block : Order) {
@@ -941,7 +994,9 @@ void Flow::Impl::run() {
       unsigned Number = 0;
       for (const CFGBlock::AdjacentBlock &Next : Block->succs()) {
         unsigned Index = Number++;
-        if (Block->succ_size() == 2 && neverTaken(U, Block, Index == 0))
+        if (Block->succ_size() == 2 &&
+            (neverTaken(U, Block, Index == 0) ||
+             (Summing && disabled(U, Block->getLastCondition(), Index == 0))))
           continue;
         if (const CFGBlock *To = Next.getReachableBlock()
                                      ? Next.getReachableBlock()
@@ -951,11 +1006,14 @@ void Flow::Impl::run() {
       Out[Block] = std::move(After);
     }
   }
-  Reporting = true;
+  if (Summing)
+    Sum = Entry{std::nullopt, std::nullopt, true};
+  Reporting = !Summing;
   for (const CFGBlock *Block : Order)
     if (State S = In.lookup(Block); S.Reached)
       transfer(Block, std::move(S));
-  atExit(*Graph);
+  if (Reporting)
+    atExit(*Graph);
 }
 
 Flow::Flow(Unit &U, const Body &B) : I(std::make_unique<Impl>(U, B)) {}
@@ -970,6 +1028,11 @@ void Flow::watchPlainStore(const Stmt *S, const Expr *Shown) {
 void Flow::run() {
   I->prepare();
   I->run();
+}
+
+Entry Flow::entry() {
+  I->prepare();
+  return I->entry();
 }
 
 StatementState Flow::at(const Stmt *S) const { return I->Watched.lookup(S); }

@@ -234,6 +234,32 @@ bool Unit::isSetter(const FunctionDecl *F) const {
                Setters.contains(F->getCanonicalDecl()));
 }
 
+Entry Unit::entered(const CallExpr *C) const {
+  const FunctionDecl *F = C->getDirectCallee();
+  Entry E;
+  if (llvm::is_contained(Cfg.SetFunctions, nameOf(F))) {
+    auto It = ContextParameters.find(F->getCanonicalDecl());
+    if (It == ContextParameters.end() || It->second.empty())
+      return E;
+    E.Parameter = It->second.front();
+    E.Always = true;
+  } else {
+    E = Setters.lookup(F->getCanonicalDecl());
+  }
+  if (!E.Parameter)
+    return E;
+  const Expr *Given =
+      *E.Parameter < C->getNumArgs() ? C->getArg(*E.Parameter) : nullptr;
+  E.Parameter.reset();
+  E.Context = constant(Given);
+  if (E.Context || !Given)
+    return E;
+  if (const auto *D = dyn_cast<DeclRefExpr>(strip(Given)))
+    if (const auto *P = dyn_cast<ParmVarDecl>(D->getDecl()))
+      E.Parameter = P->getFunctionScopeIndex();
+  return E;
+}
+
 bool Unit::isRestorer(const FunctionDecl *F) const {
   return F && (llvm::is_contained(Cfg.RestoreFunctions, nameOf(F)) ||
                Restorers.contains(F->getCanonicalDecl()));

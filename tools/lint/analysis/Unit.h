@@ -46,10 +46,25 @@ struct Body {
       Cleanups;
 };
 
+/// What a function leaves entered when it returns.
+struct Entry {
+  /// The context: a constant, or a parameter. Neither if it is something else, or
+  /// not the same on all paths.
+  std::optional<int64_t> Context;
+  std::optional<unsigned> Parameter;
+  /// On every path on which the feature is enabled.
+  bool Always = false;
+
+  bool is(int64_t Wanted) const { return Always && Context == Wanted; }
+  bool isSameContext(const Entry &Other) const {
+    return (Context || Parameter) && Context == Other.Context &&
+           Parameter == Other.Parameter;
+  }
+};
+
 /// A guard class that enters a context, from its constructor.
 struct GuardClass {
-  /// Nothing if the context is not a constant, or not always entered.
-  std::optional<int64_t> Context;
+  Entry Enters;
   bool Noop = false;
 };
 
@@ -66,6 +81,8 @@ public:
 
   /// The values of TableContext and MaxContext in this unit.
   int64_t TableContext, MaxContext;
+  /// The unit defines TableContext: the feature is configured in.
+  bool HasTableContext = true;
   int64_t contextValue(llvm::StringRef Macro) const;
   /// Contexts that SplitPairs name, by macro.
   llvm::StringMap<int64_t> Macros;
@@ -83,7 +100,7 @@ public:
   /// Functions that write the pkey register, with a value that is not theirs.
   llvm::SmallPtrSet<const clang::FunctionDecl *, 16> Carriers;
   /// Functions that return what a set returned, with the context still open.
-  llvm::SmallPtrSet<const clang::FunctionDecl *, 4> Setters;
+  llvm::DenseMap<const clang::FunctionDecl *, Entry> Setters;
   /// Functions that restore a parameter.
   llvm::DenseMap<const clang::FunctionDecl *, unsigned> Restorers;
   /// Guard classes that switch contexts, by name.
@@ -113,6 +130,8 @@ public:
   bool isTable(clang::QualType T);
 
   bool isSetter(const clang::FunctionDecl *F) const;
+  /// What a call of a setter enters.
+  Entry entered(const clang::CallExpr *C) const;
   bool isRestorer(const clang::FunctionDecl *F) const;
   bool isSplitSwitch(const clang::FunctionDecl *F) const;
   /// The second half of a pair whose first half enters a context in this unit.
@@ -212,6 +231,8 @@ public:
   void watchPlainStore(const clang::Stmt *S, const clang::Expr *Shown);
   void run();
   StatementState at(const clang::Stmt *S) const;
+  /// What a constructor or a setter leaves entered. Reports nothing.
+  Entry entry();
 
   /// Whether a function needs it: the others are never under a guard.
   static bool concerns(Unit &U, const Body &B);

@@ -365,3 +365,76 @@ void different_arms(pte_t *ptep, pte_t pte, bool which)
 	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
 	kpkeys_restore_pkey_reg(reg);
 }
+
+/* Wrappers that enter what they say, always or sometimes. */
+static __always_inline u64 enter_maybe(const int ctx, bool really)
+{
+	if (!really)
+		return KPKEYS_PKEY_REG_INVAL;
+	return kpkeys_set_context(ctx);
+}
+
+static __always_inline u64 enter_either(const int ctx)
+{
+	return condition() ? kpkeys_set_context(ctx) : kpkeys_set_context(KPKEYS_CTX_DEFAULT);
+}
+
+static __always_inline u64 enter_second(const int from, const int to)
+{
+	kpkeys_restore_pkey_reg(kpkeys_set_context(from));
+	return kpkeys_set_context(to);
+}
+
+static __always_inline u64 enter_pgtables(void)
+{
+	if (!kpkeys_hardened_pgtables_enabled())
+		return KPKEYS_PKEY_REG_INVAL;
+	return kpkeys_set_context(KPKEYS_CTX_PGTABLES);
+}
+
+static __always_inline u64 enter_far(int unused, const int ctx)
+{
+	return enter_second(KPKEYS_CTX_TEST, ctx);
+}
+
+void enters_maybe(pte_t *ptep, pte_t pte)
+{
+	u64 reg = enter_maybe(KPKEYS_CTX_PGTABLES, condition());
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+	guard(kpkeys_hardened_pgtables)();
+	reg = enter_maybe(KPKEYS_CTX_PGTABLES, condition());
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+	reg = enter_maybe(KPKEYS_CTX_TEST, condition());
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void enters_either(pte_t *ptep, pte_t pte)
+{
+	u64 reg = enter_either(KPKEYS_CTX_PGTABLES);
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void enters_second(pte_t *ptep, pte_t pte)
+{
+	u64 reg = enter_second(KPKEYS_CTX_PGTABLES, KPKEYS_CTX_DEFAULT);
+
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	kpkeys_restore_pkey_reg(reg);
+	reg = enter_far(KPKEYS_CTX_DEFAULT, KPKEYS_CTX_PGTABLES);
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void enters_pgtables(pte_t *ptep, pte_t pte)
+{
+	u64 reg = enter_pgtables();
+
+	WRITE_ONCE(*ptep, pte); // OK
+	kpkeys_restore_pkey_reg(reg);
+}

@@ -4,6 +4,9 @@
 #define OWN_GUARD
 #include "kernel.h"
 
+/* As in the kernel, where the macro is not defined then. */
+#undef KPKEYS_CTX_PGTABLES
+
 DEFINE_LOCK_GUARD_0(kpkeys_hardened_pgtables, (void)_T, (void)_T) // OK
 
 void set(pte_t *ptep, pte_t pte)
