@@ -132,9 +132,19 @@ void ContextChecks::findRegisterWrites() {
 // Functions that pass contexts and register values on
 //===----------------------------------------------------------------------===//
 
+/// Whether assembly code gives a variable another value.
+static bool isAsmOutput(const Body &B, const VarDecl *V) {
+  return llvm::any_of(B.Asms, [&](const GCCAsmStmt *A) {
+    return llvm::any_of(A->outputs(), [&](const Expr *Out) {
+      const auto *D = dyn_cast<DeclRefExpr>(strip(Out));
+      return D && D->getDecl() == V;
+    });
+  });
+}
+
 /// Whether a parameter keeps the value that the caller has given.
 static bool isUnchanged(const Body &B, const ParmVarDecl *P) {
-  if (B.Exposed.contains(P) || B.Values.contains(P))
+  if (B.Exposed.contains(P) || B.Values.contains(P) || isAsmOutput(B, P))
     return false;
   // Increments are stores that give no value.
   return llvm::none_of(B.Stores, [&](const Expr *S) {
@@ -174,7 +184,7 @@ bool ContextChecks::isFixed(const Body &B, const Expr *E,
   const auto *D = dyn_cast<DeclRefExpr>(S);
   const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
   if (!V || isa<ParmVarDecl>(V) || !V->hasLocalStorage() ||
-      B.Exposed.contains(V))
+      B.Exposed.contains(V) || isAsmOutput(B, V))
     return false;
   auto It = B.Values.find(V);
   return It != B.Values.end() && llvm::all_of(It->second, [&](const Expr *Each) {

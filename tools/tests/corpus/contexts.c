@@ -254,3 +254,16 @@ asm(".quad kpkeys_restore_pkey_reg_other"); // OK
 
 typeof(kpkeys_set_context) *declared_only; // OK
 int size_only = sizeof(&kpkeys_set_context); // OK
+
+static __always_inline u64 changes_it_in_assembly(int ctx)
+{
+	asm("" : "+r" (ctx));
+	return kpkeys_set_context(ctx); // CHECK: 28 context-constant
+}
+
+void use_assembly(void)
+{
+	u64 reg = changes_it_in_assembly(1);
+
+	kpkeys_restore_pkey_reg(reg);
+}
