@@ -22,7 +22,12 @@ private:
   void findRegisterWrites();
   void findFunctions();
   bool findMore(const Body &B);
-  bool handsOn(const Body &B, const CallExpr *C) const;
+  llvm::SmallVector<const Expr *, 2> handedOn(const Body &B,
+                                              const CallExpr *C) const;
+  bool fromParameters(const Body &B, const Expr *E,
+                      llvm::SmallVectorImpl<unsigned> &Parameters,
+                      unsigned Depth = 0) const;
+  bool carry(const Body &B, const Expr *Value, SourceLocation At);
   bool forwardsContext(const Body &B, const CallExpr *C);
   void describeSetters();
   void describeGuards();
@@ -115,11 +120,10 @@ void ContextChecks::findRegisterWrites() {
       U.WritesRegister = true;
       // Tests and start-up code write it directly; what matters is what the
       // restore goes through.
-      if (llvm::any_of(A->inputs(), [&](const Expr *In) {
-            return !isFixed(*B, In);
-          })) {
-        U.Carriers.insert(canonical(B->Function));
-        Reason.try_emplace(canonical(B->Function), A->getAsmLoc());
+      for (const Expr *In : A->inputs()) {
+        if (isFixed(*B, In))
+          continue;
+        carry(*B, In, A->getAsmLoc());
         if (isAlwaysInline(B->Function))
           AllHaveBarrier &= Barrier;
       }
@@ -213,9 +217,63 @@ bool ContextChecks::forwardsContext(const Body &B, const CallExpr *C) {
   return Changed;
 }
 
-/// Whether a call of a carrier hands it a value that is not decided here.
-bool ContextChecks::handsOn(const Body &B, const CallExpr *C) const {
+/// The parameters that a value comes from; false if from elsewhere, too.
+bool ContextChecks::fromParameters(const Body &B, const Expr *E,
+                                   llvm::SmallVectorImpl<unsigned> &Parameters,
+                                   unsigned Depth) const {
+  if (Depth > 8)
+    return false;
+  if (isFixed(B, E, Depth))
+    return true;
+  if (std::optional<unsigned> P = parameter(B, E)) {
+    Parameters.push_back(*P);
+    return true;
+  }
+  const Expr *S = strip(E);
+  if (const auto *C = dyn_cast<AbstractConditionalOperator>(S))
+    return fromParameters(B, C->getTrueExpr(), Parameters, Depth + 1) &&
+           fromParameters(B, C->getFalseExpr(), Parameters, Depth + 1);
+  const auto *D = dyn_cast<DeclRefExpr>(S);
+  const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+  if (!V || isa<ParmVarDecl>(V) || !V->hasLocalStorage() ||
+      B.Exposed.contains(V) || isAsmOutput(B, V))
+    return false;
+  auto It = B.Values.find(V);
+  return It != B.Values.end() && llvm::all_of(It->second, [&](const Expr *Each) {
+           return fromParameters(B, Each, Parameters, Depth + 1);
+         });
+}
+
+/// The function writes \p Value, which is not decided in it, to the register.
+bool ContextChecks::carry(const Body &B, const Expr *Value, SourceLocation At) {
+  const FunctionDecl *F = canonical(B.Function);
+  bool New = U.Carriers.insert(F).second;
+  if (New) {
+    Reason.try_emplace(F, At);
+    U.Carried[F];
+  }
+  auto It = U.Carried.find(F);
+  if (It == U.Carried.end())
+    return New;
+  llvm::SmallVector<unsigned, 4> Parameters;
+  if (!fromParameters(B, Value, Parameters)) {
+    U.Carried.erase(It);
+    return true;
+  }
+  for (unsigned P : Parameters)
+    if (!llvm::is_contained(It->second, P)) {
+      It->second.push_back(P);
+      New = true;
+    }
+  return New;
+}
+
+/// What a call of a carrier hands it that is not decided here.
+llvm::SmallVector<const Expr *, 2>
+ContextChecks::handedOn(const Body &B, const CallExpr *C) const {
+  llvm::SmallVector<const Expr *, 2> Values;
   const FunctionDecl *Callee = canonical(C->getDirectCallee());
+  auto Carried = U.Carried.find(Callee);
   llvm::ArrayRef<unsigned> Contexts;
   if (auto It = U.ContextParameters.find(Callee);
       It != U.ContextParameters.end())
@@ -230,10 +288,12 @@ bool ContextChecks::handsOn(const Body &B, const CallExpr *C) const {
       if (const auto *A = dyn_cast<UnaryOperator>(strip(E));
           A && A->getOpcode() == UO_AddrOf && isa<DeclRefExpr>(strip(A->getSubExpr())))
         continue;
+    if (Carried != U.Carried.end() && !llvm::is_contained(Carried->second, I))
+      continue;
     if (!isFixed(B, E))
-      return true;
+      Values.push_back(E);
   }
-  return false;
+  return Values;
 }
 
 bool ContextChecks::findMore(const Body &B) {
@@ -244,18 +304,17 @@ bool ContextChecks::findMore(const Body &B) {
     if (!Callee)
       continue;
     Changed |= forwardsContext(B, C);
-    if (U.isRestorer(Callee) && C->getNumArgs() == 1)
-      if (std::optional<unsigned> P = parameter(B, C->getArg(0)))
-        Changed |= U.Restorers.try_emplace(F, *P).second;
+    for (const Expr *Value : U.restored(C))
+      if (std::optional<unsigned> P = parameter(B, Value))
+        if (auto &Own = U.Restorers[F]; !llvm::is_contained(Own, *P)) {
+          Own.push_back(*P);
+          Changed = true;
+        }
+    // One that is callable is reported; its callers are as they should be.
     if ((U.Carriers.contains(Callee) || U.isRestorer(Callee)) &&
-        !U.Carriers.contains(F) && handsOn(B, C)) {
-      // One that is callable is reported; its callers are as they should be.
-      if (isAlwaysInline(Callee) || !Callee->getDefinition()) {
-        U.Carriers.insert(F);
-        Reason.try_emplace(F, C->getBeginLoc());
-        Changed = true;
-      }
-    }
+        (isAlwaysInline(Callee) || !Callee->getDefinition()))
+      for (const Expr *Value : handedOn(B, C))
+        Changed |= carry(B, Value, C->getBeginLoc());
   }
   if (U.isSetter(F) || B.Function->getReturnType()->isRecordType())
     return Changed;

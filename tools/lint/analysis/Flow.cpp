@@ -100,7 +100,7 @@ private:
   void statement(const Stmt *T, State &S);
   void declaration(const VarDecl *V, State &S);
   void call(const CallExpr *C, State &S);
-  void restore(const CallExpr *C, State &S);
+  void restore(const CallExpr *C, const Expr *E, State &S);
   void splitSwitch(const CallExpr *C, const FunctionDecl *Callee, State &S);
   void assignment(const BinaryOperator *Op, State &S);
   void enter(unsigned Index, State &S, bool Everywhere) const;
@@ -248,8 +248,8 @@ void Flow::Impl::findHolders() {
     }
   };
   for (const CallExpr *C : B.Calls)
-    if (U.isRestorer(C->getDirectCallee()) && C->getNumArgs() == 1)
-      Consider(C->getArg(0));
+    for (const Expr *Value : U.restored(C))
+      Consider(Value);
   for (const ReturnStmt *R : B.Returns)
     if (R->getRetValue() && R->getRetValue()->getType()->isIntegerType())
       Consider(R->getRetValue());
@@ -493,11 +493,8 @@ void Flow::Impl::assignment(const BinaryOperator *Op, State &S) {
                                            : Definitions{DefOther};
 }
 
-void Flow::Impl::restore(const CallExpr *C, State &S) {
+void Flow::Impl::restore(const CallExpr *C, const Expr *E, State &S) {
   flushPending(S);
-  if (C->getNumArgs() < 1)
-    return;
-  const Expr *E = C->getArg(0);
   Definitions D = classify(E, S);
   // Whoever restores for another one has to restore that one's value.
   S.Acted |= D.count(DefCaller) != 0;
@@ -604,7 +601,8 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
     return;
   }
   if (U.isRestorer(Callee)) {
-    restore(C, S);
+    for (const Expr *Value : U.restored(C))
+      restore(C, Value, S);
     return;
   }
   if (U.isSplitSwitch(Callee)) {

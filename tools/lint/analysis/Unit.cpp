@@ -265,6 +265,20 @@ bool Unit::isRestorer(const FunctionDecl *F) const {
                Restorers.contains(F->getCanonicalDecl()));
 }
 
+llvm::SmallVector<const Expr *, 1> Unit::restored(const CallExpr *C) const {
+  const FunctionDecl *F = C->getDirectCallee();
+  llvm::SmallVector<unsigned, 1> Parameters;
+  if (F && llvm::is_contained(Cfg.RestoreFunctions, nameOf(F)))
+    Parameters = {0};
+  else if (F)
+    Parameters = Restorers.lookup(F->getCanonicalDecl());
+  llvm::SmallVector<const Expr *, 1> Values;
+  for (unsigned Index : Parameters)
+    if (Index < C->getNumArgs())
+      Values.push_back(C->getArg(Index));
+  return Values;
+}
+
 bool Unit::isSplitSwitch(const FunctionDecl *F) const {
   return F && llvm::any_of(Cfg.Splits, [&](const SplitPair &P) {
            return P.Switch == nameOf(F);

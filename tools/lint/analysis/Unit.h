@@ -99,10 +99,15 @@ public:
       ContextParameters;
   /// Functions that write the pkey register, with a value that is not theirs.
   llvm::SmallPtrSet<const clang::FunctionDecl *, 16> Carriers;
+  /// The parameters that the value may come from. No entry for a carrier whose
+  /// value may have come from anywhere.
+  llvm::DenseMap<const clang::FunctionDecl *, llvm::SmallVector<unsigned, 2>>
+      Carried;
   /// Functions that return what a set returned, with the context still open.
   llvm::DenseMap<const clang::FunctionDecl *, Entry> Setters;
-  /// Functions that restore a parameter.
-  llvm::DenseMap<const clang::FunctionDecl *, unsigned> Restorers;
+  /// Functions that restore parameters, and which.
+  llvm::DenseMap<const clang::FunctionDecl *, llvm::SmallVector<unsigned, 1>>
+      Restorers;
   /// Guard classes that switch contexts, by name.
   llvm::StringMap<GuardClass> GuardClasses;
   /// Functions that enter a context for a section; without the feature, they are
@@ -133,6 +138,9 @@ public:
   /// What a call of a setter enters.
   Entry entered(const clang::CallExpr *C) const;
   bool isRestorer(const clang::FunctionDecl *F) const;
+  /// What a call of a restorer restores.
+  llvm::SmallVector<const clang::Expr *, 1>
+  restored(const clang::CallExpr *C) const;
   bool isSplitSwitch(const clang::FunctionDecl *F) const;
   /// The second half of a pair whose first half enters a context in this unit.
   bool hasToLeave(const clang::FunctionDecl *F) const;

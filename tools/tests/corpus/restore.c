@@ -302,3 +302,42 @@ void someone_else(void)
 	if (arch_kpkeys_switch_context_nosync(KPKEYS_CTX_DEFAULT, KPKEYS_CTX_PGTABLES)) // CHECK: 6 context-restore
 		isb();
 }
+
+/* The value is not the only parameter, or not the first one. */
+static __always_inline void leave_second(u64 unused, u64 reg)
+{
+	kpkeys_restore_pkey_reg(reg); // OK
+}
+
+static __always_inline void leave_both(u64 inner, u64 outer)
+{
+	kpkeys_restore_pkey_reg(inner); // OK
+	kpkeys_restore_pkey_reg(outer); // OK
+}
+
+void leaves_second(u64 other) // OK
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // OK
+
+	leave_second(other, reg);
+}
+
+void leaves_wrong_one(void)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	leave_second(reg, 0x1234); // CHECK: 20 context-restore
+}
+
+void leaves_both(void)
+{
+	u64 outer = kpkeys_set_context(KPKEYS_CTX_TEST); // OK
+	u64 inner = kpkeys_set_context(KPKEYS_CTX_DEFAULT); // OK
+
+	leave_both(inner, outer);
+}
+
+void leaves_from_caller(u64 reg) // CHECK: 6 context-inline
+{
+	leave_second(0, reg);
+}
