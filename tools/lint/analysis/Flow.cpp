@@ -117,6 +117,7 @@ private:
   void atReturn(const CFGBlock *Block, const State &S);
   void sum(const ReturnStmt *R, const State &S);
 
+  bool isNarrowed(const Expr *E) const;
   Definitions classify(const Expr *E, const State &S) const;
   int holder(const Expr *E) const;
   const Opening *openingOf(const VarDecl *V) const;
@@ -259,7 +260,8 @@ void Flow::Impl::findHolders() {
     const auto *Op = dyn_cast<BinaryOperator>(E);
     if (!Op || !isa<MemberExpr>(strip(Op->getLHS())))
       continue;
-    Definitions D = classify(Op->getRHS(), State());
+    // One that is too small for it holds it all the same.
+    Definitions D = classify(strip(Op->getRHS()), State());
     if (llvm::any_of(D, [](int Index) { return Index >= 0; }))
       Consider(Op->getLHS());
   }
@@ -335,9 +337,25 @@ int Flow::Impl::holder(const Expr *E) const {
   return It == Holders.end() ? -1 : int(It - Holders.begin());
 }
 
+/// A part of the register is lost on the way to the value of \p E.
+bool Flow::Impl::isNarrowed(const Expr *E) const {
+  for (;;) {
+    E = E->IgnoreParens();
+    const auto *C = dyn_cast<CastExpr>(E);
+    if (!C)
+      return false;
+    QualType T = C->getType();
+    if (T->isIntegerType() && U.Context.getIntWidth(T) < 64)
+      return true;
+    E = C->getSubExpr();
+  }
+}
+
 Definitions Flow::Impl::classify(const Expr *E, const State &S) const {
   if (U.isSentinel(E))
     return {DefSentinel};
+  if (isNarrowed(E))
+    return {DefOther};
   const Expr *V = strip(E);
   if (U.isSentinel(V))
     return {DefSentinel};
@@ -812,8 +830,7 @@ static bool excuses(const Unit &U, const FunctionDecl *F, const Expr *Condition,
   const Expr *E = plain(Condition, Holds);
   if (const auto *Op = dyn_cast<BinaryOperator>(E);
       Op && Op->isEqualityOp() &&
-      (U.isSentinel(Op->getLHS()) || U.isSentinel(Op->getRHS()) ||
-       U.isSentinel(strip(Op->getRHS()))))
+      (U.isSentinel(Op->getLHS()) || U.isSentinel(Op->getRHS())))
     return Holds == (Op->getOpcode() == BO_EQ);
   if (U.isNote(E, F))
     return !Holds && hasNote(U, F);

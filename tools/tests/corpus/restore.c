@@ -341,3 +341,49 @@ void leaves_from_caller(u64 reg) // CHECK: 6 context-inline
 {
 	leave_second(0, reg);
 }
+
+/* A part of the register is lost. */
+void narrow_variable(void)
+{
+	int reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	kpkeys_restore_pkey_reg(reg); // CHECK: 26 context-restore
+}
+
+void narrow_value(void)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	kpkeys_restore_pkey_reg((u32)reg); // CHECK: 26 context-restore
+}
+
+void narrow_truth(void)
+{
+	bool reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 13 context-restore
+
+	kpkeys_restore_pkey_reg(reg); // CHECK: 26 context-restore
+}
+
+void narrow_sentinel(void)
+{
+	kpkeys_restore_pkey_reg((u32)KPKEYS_PKEY_REG_INVAL); // CHECK: 26 context-restore
+	kpkeys_restore_pkey_reg((u32)-1); // CHECK: 26 context-restore
+	kpkeys_restore_pkey_reg(-1); // OK
+}
+
+void wide_enough(void)
+{
+	unsigned long a = kpkeys_set_context(KPKEYS_CTX_TEST); // OK
+	long long b = kpkeys_set_context(KPKEYS_CTX_DEFAULT); // OK
+
+	kpkeys_restore_pkey_reg(b);
+	kpkeys_restore_pkey_reg((u64)a);
+}
+
+DEFINE_LOCK_GUARD_0(narrow, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore context-restore; 44 context-restore
+		    kpkeys_restore_pkey_reg(_T->pkey_reg), u32 pkey_reg) // CHECK: 31 context-restore
+
+void use_narrow(void)
+{
+	guard(narrow)();
+}
