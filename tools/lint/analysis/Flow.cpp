@@ -59,6 +59,8 @@ struct State {
   /// Openings that may be in effect.
   llvm::BitVector May;
   std::vector<Definitions> Held;
+  /// Openings whose value nothing may hold any more.
+  llvm::BitVector Lost;
   /// Plain stores that nothing keeps before the end of the guard yet.
   llvm::BitVector Pending;
   bool Section = false;
@@ -103,6 +105,9 @@ private:
   void restore(const CallExpr *C, const Expr *E, State &S);
   void splitSwitch(const CallExpr *C, const FunctionDecl *Callee, State &S);
   void assignment(const BinaryOperator *Op, State &S);
+  bool changesGuard(const Expr *Changed, State &S);
+  void hold(int Holder, Definitions New, State &S) const;
+  void spoil(const Expr *E, State &S);
   void enter(unsigned Index, State &S, bool Everywhere) const;
   void close(unsigned Index, State &S, bool Everywhere);
   void forget(unsigned Index, State &S) const;
@@ -310,6 +315,7 @@ State Flow::Impl::start() const {
   State S;
   S.Reached = true;
   S.May.resize(Openings.size());
+  S.Lost.resize(Openings.size());
   S.Pending.resize(PlainStores.size());
   for (const ValueDecl *D : Holders) {
     int Initial = DefNothing;
@@ -437,12 +443,16 @@ void Flow::Impl::enter(unsigned Index, State &S, bool Everywhere) const {
   for (Entered &Each : S.Must)
     Each.Over.set(Index);
   S.May.set(Index);
+  S.Lost.reset(Index);
   if (Everywhere)
     S.Must.push_back({{Index}, llvm::BitVector(Openings.size())});
 }
 
 /// A context is certainly not in effect any more.
 void Flow::Impl::forget(unsigned Index, State &S) const {
+  // What is restored is the value of another one on the path where it is lost.
+  if (S.Lost.test(Index))
+    return;
   for (Entered &Each : S.Must)
     Each.Over.reset(Index);
   S.May.reset(Index);
@@ -477,23 +487,38 @@ void Flow::Impl::declaration(const VarDecl *V, State &S) {
   auto It = llvm::find(Holders, V);
   if (It == Holders.end())
     return;
-  S.Held[It - Holders.begin()] =
-      V->getInit() ? classify(V->getInit(), S) : Definitions{DefNothing};
+  hold(It - Holders.begin(),
+       V->getInit() ? classify(V->getInit(), S) : Definitions{DefNothing}, S);
+}
+
+/// Give a holder another value.
+void Flow::Impl::hold(int Holder, Definitions New, State &S) const {
+  Definitions Old = std::exchange(S.Held[Holder], std::move(New));
+  for (int Index : Old)
+    if (Index >= 0 && S.May.test(Index) &&
+        llvm::none_of(S.Held, [&](const Definitions &D) { return D.count(Index); }))
+      S.Lost.set(Index);
+}
+
+/// A guard itself is changed, or a member of it.
+bool Flow::Impl::changesGuard(const Expr *Changed, State &S) {
+  const Expr *Base = strip(Changed);
+  while (const auto *M = dyn_cast<MemberExpr>(Base))
+    Base = strip(M->getBase());
+  const auto *D = dyn_cast<DeclRefExpr>(Base);
+  const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+  auto It = V ? Guards.find(V) : Guards.end();
+  if (It == Guards.end())
+    return false;
+  close(It->second, S, false);
+  complain(Changed->getBeginLoc(), "guard '" + nameOf(V) + "' is changed",
+           "changed " + Openings[It->second].Name, It->second);
+  return true;
 }
 
 void Flow::Impl::assignment(const BinaryOperator *Op, State &S) {
-  // To the guard itself, or to a member of it.
-  const Expr *Base = strip(Op->getLHS());
-  while (const auto *M = dyn_cast<MemberExpr>(Base))
-    Base = strip(M->getBase());
-  if (const auto *D = dyn_cast<DeclRefExpr>(Base))
-    if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
-      if (auto It = Guards.find(V); It != Guards.end()) {
-        close(It->second, S, false);
-        complain(Op->getBeginLoc(), "guard '" + nameOf(V) + "' is changed",
-                 "changed " + Openings[It->second].Name, It->second);
-        return;
-      }
+  if (changesGuard(Op->getLHS(), S))
+    return;
   if (IsNoting && U.isNote(Op->getLHS(), B.Function)) {
     S.Acted = Op->getOpcode() == BO_Assign && S.Switched &&
               U.constant(Op->getRHS()).value_or(0) != 0;
@@ -507,8 +532,16 @@ void Flow::Impl::assignment(const BinaryOperator *Op, State &S) {
   int H = holder(Op->getLHS());
   if (H < 0)
     return;
-  S.Held[H] = Op->getOpcode() == BO_Assign ? classify(Op->getRHS(), S)
-                                           : Definitions{DefOther};
+  hold(H, Op->getOpcode() == BO_Assign ? classify(Op->getRHS(), S)
+                                       : Definitions{DefOther}, S);
+}
+
+/// \p E is given a value that nothing is known of.
+void Flow::Impl::spoil(const Expr *E, State &S) {
+  if (changesGuard(E, S))
+    return;
+  if (int H = holder(E); H >= 0)
+    hold(H, {DefOther}, S);
 }
 
 void Flow::Impl::restore(const CallExpr *C, const Expr *E, State &S) {
@@ -720,6 +753,8 @@ void Flow::Impl::statement(const Stmt *T, State &S) {
     break;
   case Stmt::UnaryOperatorClass: {
     const auto *Op = cast<UnaryOperator>(T);
+    if (Op->isIncrementDecrementOp())
+      spoil(Op->getSubExpr(), S);
     if (Op->getOpcode() != UO_AddrOf || Looks.contains(Op))
       break;
     const Expr *Base = strip(Op->getSubExpr());
@@ -737,6 +772,8 @@ void Flow::Impl::statement(const Stmt *T, State &S) {
     break;
   case Stmt::GCCAsmStmtClass: {
     const auto *A = cast<GCCAsmStmt>(T);
+    for (const Expr *Out : A->outputs())
+      spoil(Out, S);
     for (unsigned I = 0; I < A->getNumClobbers(); ++I)
       if (llvm::StringRef(A->getClobber(I)) == "memory")
         S.Pending.reset();
@@ -882,6 +919,7 @@ bool Flow::Impl::join(State &Into, const State &From) const {
   State Before = Into;
   joinMust(Into, From);
   Into.May |= From.May;
+  Into.Lost |= From.Lost;
   Into.Pending |= From.Pending;
   for (unsigned I = 0; I < Into.Held.size(); ++I)
     Into.Held[I].insert(From.Held[I].begin(), From.Held[I].end());

@@ -387,3 +387,50 @@ void use_narrow(void)
 {
 	guard(narrow)();
 }
+
+/* Changed in between, by other means than an assignment. */
+void incremented(void)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	reg++;
+	kpkeys_restore_pkey_reg(reg); // CHECK: 26 context-restore
+}
+
+void changed_by_assembly(void) // CHECK: 6 context-inline
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	asm volatile("orr %0, %0, #1" : "+r" (reg));
+	kpkeys_restore_pkey_reg(reg); // CHECK: 26 context-restore
+}
+
+void guard_incremented(void)
+{
+	CLASS(whole, g)();
+
+	g.pkey_reg++; // CHECK: 2 context-restore
+}
+
+/* The value of the outer context is lost. */
+void lost(void)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST); // CHECK: 12 context-restore
+
+	if (condition())
+		reg = kpkeys_set_context(KPKEYS_CTX_DEFAULT);
+	kpkeys_restore_pkey_reg(reg);
+}
+
+void not_lost(void)
+{
+	u64 reg = kpkeys_set_context(KPKEYS_CTX_TEST), outer = reg; // OK
+
+	reg = KPKEYS_PKEY_REG_INVAL;
+	if (condition())
+		reg = kpkeys_set_context(KPKEYS_CTX_DEFAULT); // OK
+	kpkeys_restore_pkey_reg(reg);
+	kpkeys_restore_pkey_reg(outer);
+	reg = kpkeys_set_context(KPKEYS_CTX_TEST); // OK
+	kpkeys_restore_pkey_reg(reg);
+}
