@@ -94,6 +94,8 @@ private:
   using Blocks = llvm::DenseMap<const CFGBlock *, State>;
 
   void addGuard(const VarDecl *V, SourceLocation ScopeEnd);
+  bool isOwn(const Expr *E, unsigned Depth = 0) const;
+  const ValueDecl *heldBy(const Expr *E) const;
   void addHolder(const ValueDecl *D);
   void findHolders();
   State start() const;
@@ -224,34 +226,64 @@ void Flow::Impl::addGuard(const VarDecl *V, SourceLocation ScopeEnd) {
   Openings.push_back(std::move(O));
 }
 
+/// \p E is the object that a constructor makes or a destructor ends, or a pointer
+/// to it.
+bool Flow::Impl::isOwn(const Expr *E, unsigned Depth) const {
+  E = strip(E);
+  if (const auto *Op = dyn_cast<UnaryOperator>(E);
+      Op && (Op->getOpcode() == UO_AddrOf || Op->getOpcode() == UO_Deref))
+    return isOwn(Op->getSubExpr(), Depth);
+  if (const auto *M = dyn_cast<MemberExpr>(E))
+    return isOwn(M->getBase(), Depth);
+  const auto *D = dyn_cast<DeclRefExpr>(E);
+  const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+  if (!V || !V->isLocalVarDeclOrParm() || V->isStaticLocal() || Depth > 4)
+    return false;
+  QualType T = V->getType();
+  if (IsConstructor && T->isRecordType())
+    return U.Context.hasSameUnqualifiedType(T, B.Function->getReturnType());
+  for (const Expr *S : B.Stores)
+    if (const auto *Op = dyn_cast<UnaryOperator>(S))
+      if (const auto *R = dyn_cast<DeclRefExpr>(strip(Op->getSubExpr()));
+          R && R->getDecl() == V)
+        return false;
+  auto Values = B.Values.find(V);
+  if (const auto *P = dyn_cast<ParmVarDecl>(V))
+    return IsDestructor && P->getFunctionScopeIndex() == 0 &&
+           Values == B.Values.end();
+  if (T->isRecordType())
+    return V->getInit() && isOwn(V->getInit(), Depth + 1);
+  return Values != B.Values.end() &&
+         llvm::all_of(Values->second, [&](const Expr *Value) {
+           return isOwn(Value, Depth + 1);
+         });
+}
+
+/// The variable, or the member of the function's own object, that \p E is.
+const ValueDecl *Flow::Impl::heldBy(const Expr *E) const {
+  E = strip(E);
+  if (const auto *D = dyn_cast<DeclRefExpr>(E))
+    return dyn_cast<VarDecl>(D->getDecl());
+  const auto *M = dyn_cast<MemberExpr>(E);
+  bool Own = M && (IsConstructor || IsDestructor) && isOwn(M->getBase());
+  return Own ? M->getMemberDecl() : nullptr;
+}
+
 void Flow::Impl::addHolder(const ValueDecl *D) {
   if (!Holders.insert(D))
     return;
   // Whatever is copied into it holds the same.
   if (const auto *V = dyn_cast<VarDecl>(D))
     if (auto It = B.Values.find(V); It != B.Values.end())
-      for (const Expr *Value : It->second) {
-        const Expr *From = strip(Value);
-        if (const auto *R = dyn_cast<DeclRefExpr>(From)) {
-          if (const auto *Other = dyn_cast<VarDecl>(R->getDecl()))
-            addHolder(Other);
-        } else if (const auto *M = dyn_cast<MemberExpr>(From);
-                   M && IsDestructor) {
-          addHolder(M->getMemberDecl());
-        }
-      }
+      for (const Expr *Value : It->second)
+        if (const ValueDecl *From = heldBy(Value))
+          addHolder(From);
 }
 
 void Flow::Impl::findHolders() {
   auto Consider = [&](const Expr *E) {
-    E = strip(E);
-    if (const auto *D = dyn_cast<DeclRefExpr>(E)) {
-      if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
-        addHolder(V);
-    } else if (const auto *M = dyn_cast<MemberExpr>(E);
-               M && (IsConstructor || IsDestructor)) {
-      addHolder(M->getMemberDecl());
-    }
+    if (const ValueDecl *D = heldBy(E))
+      addHolder(D);
   };
   for (const CallExpr *C : B.Calls)
     for (const Expr *Value : U.restored(C))
@@ -333,13 +365,7 @@ State Flow::Impl::start() const {
 //===----------------------------------------------------------------------===//
 
 int Flow::Impl::holder(const Expr *E) const {
-  const Expr *S = strip(E);
-  const ValueDecl *D = nullptr;
-  if (const auto *R = dyn_cast<DeclRefExpr>(S))
-    D = R->getDecl();
-  else if (const auto *M = dyn_cast<MemberExpr>(S))
-    D = M->getMemberDecl();
-  auto It = llvm::find(Holders, D);
+  auto It = llvm::find(Holders, heldBy(E));
   return It == Holders.end() ? -1 : int(It - Holders.begin());
 }
 

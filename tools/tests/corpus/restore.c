@@ -434,3 +434,25 @@ void not_lost(void)
 	reg = kpkeys_set_context(KPKEYS_CTX_TEST); // OK
 	kpkeys_restore_pkey_reg(reg);
 }
+
+/* A destructor that restores what another object holds. */
+static struct saved elsewhere;
+DEFINE_LOCK_GUARD_0(restores_next, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore
+		    kpkeys_restore_pkey_reg((_T + 1)->pkey_reg), u64 pkey_reg) // CHECK: 31 context-restore
+DEFINE_LOCK_GUARD_0(restores_other, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore
+		    class_restores_other_t *o = _T + 1; kpkeys_restore_pkey_reg(o->pkey_reg), u64 pkey_reg) // CHECK: 67 context-restore
+DEFINE_LOCK_GUARD_0(restores_global, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore
+		    kpkeys_restore_pkey_reg(elsewhere.reg), u64 pkey_reg) // CHECK: 31 context-restore
+DEFINE_LOCK_GUARD_0(restores_changed, _T->pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // CHECK: 1 context-restore
+		    _T->pkey_reg++; kpkeys_restore_pkey_reg(_T->pkey_reg), u64 pkey_reg) // CHECK: 47 context-restore
+DEFINE_LOCK_GUARD_0(restores_own, _t.pkey_reg = kpkeys_set_context(KPKEYS_CTX_TEST), // OK
+		    class_restores_own_t *o = _T; class_restores_own_t c = *o; kpkeys_restore_pkey_reg(c.pkey_reg), u64 pkey_reg) // OK
+
+void use_destructors(void)
+{
+	guard(restores_next)();
+	guard(restores_other)();
+	guard(restores_global)();
+	guard(restores_changed)();
+	guard(restores_own)();
+}
