@@ -40,6 +40,8 @@ struct Opening {
   Entry What;
   SourceLocation Loc, ScopeEnd;
   std::string Name;
+  /// What the cleanup function restores is not its own.
+  bool Copied = false;
 };
 
 /// A context that is in effect on every path.
@@ -113,6 +115,8 @@ private:
   void enter(unsigned Index, State &S, bool Everywhere) const;
   void close(unsigned Index, State &S, bool Everywhere);
   void forget(unsigned Index, State &S) const;
+  void end(SourceLocation At, State &S);
+  void destroyed(const CallExpr *C, const Expr *E, State &S);
   void flushPending(State &S);
   void record(const Stmt *T, const State &S);
   StatementState describe(const State &S) const;
@@ -495,6 +499,13 @@ void Flow::Impl::close(unsigned Index, State &S, bool Everywhere) {
   S.Released = int(Index);
 }
 
+/// Nothing that was entered before is known to be in effect.
+void Flow::Impl::end(SourceLocation At, State &S) {
+  flushPending(S);
+  S.Must.clear();
+  S.Ended = At;
+}
+
 void Flow::Impl::declaration(const VarDecl *V, State &S) {
   if (auto It = Guards.find(V); It != Guards.end()) {
     const auto *Init =
@@ -503,11 +514,13 @@ void Flow::Impl::declaration(const VarDecl *V, State &S) {
         Init ? constructedClass(Init->getDirectCallee()) : std::nullopt;
     bool Constructed = Class == llvm::StringRef(Openings[It->second].Name);
     enter(It->second, S, Constructed);
-    if (!Constructed)
-      complain(V->getLocation(),
-               "guard '" + nameOf(V) +
-                   "' is not initialised by its constructor, but destroyed",
-               "guard " + Openings[It->second].Name);
+    if (Constructed)
+      return;
+    Openings[It->second].Copied = true;
+    complain(V->getLocation(),
+             "guard '" + nameOf(V) +
+                 "' is not initialised by its constructor, but destroyed",
+             "guard " + Openings[It->second].Name);
     return;
   }
   auto It = llvm::find(Holders, V);
@@ -623,10 +636,8 @@ void Flow::Impl::restore(const CallExpr *C, const Expr *E, State &S) {
   if (D.count(DefOther) || D.count(DefNothing))
     S.Must.clear();
   // What the caller had entered is over.
-  if (D.count(DefCaller)) {
-    S.Must.clear();
-    S.Ended = C->getBeginLoc();
-  }
+  if (D.count(DefCaller))
+    end(C->getBeginLoc(), S);
 }
 
 void Flow::Impl::splitSwitch(const CallExpr *C, const FunctionDecl *Callee,
@@ -662,6 +673,32 @@ void Flow::Impl::splitSwitch(const CallExpr *C, const FunctionDecl *Callee,
   }
 }
 
+/// A destructor is called by hand for \p E.
+void Flow::Impl::destroyed(const CallExpr *C, const Expr *E, State &S) {
+  const auto *A = dyn_cast<UnaryOperator>(strip(E));
+  const auto *D = A ? dyn_cast<DeclRefExpr>(strip(A->getSubExpr())) : nullptr;
+  const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
+  if (auto It = V ? Guards.find(V) : Guards.end(); It != Guards.end()) {
+    close(It->second, S, true);
+    complain(C->getBeginLoc(), "guard '" + nameOf(V) + "' is destroyed twice",
+             "destroyed " + Openings[It->second].Name, It->second);
+    return;
+  }
+  // A class made of another one destroys it.
+  std::optional<llvm::StringRef> Class = destroyedClass(C->getDirectCallee());
+  if (!isContextClass(U, Class))
+    return;
+  if (destroyedClass(B.Function)) {
+    S.Acted |= isOwn(E);
+    return;
+  }
+  end(C->getBeginLoc(), S);
+  complain(C->getBeginLoc(),
+           "'" + U.text(E->getSourceRange()) +
+               "' is destroyed, and is no guard that was entered here",
+           "destroyed " + *Class);
+}
+
 void Flow::Impl::call(const CallExpr *C, State &S) {
   const FunctionDecl *Callee = C->getDirectCallee();
   if (!Callee) {
@@ -691,18 +728,8 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
     S.Acted |= !IsLeave && !IsDestructor;
   // A destructor that is called by hand.
   if (destroyedClass(Callee))
-    for (const Expr *E : C->arguments()) {
-      const auto *A = dyn_cast<UnaryOperator>(strip(E));
-      const auto *D =
-          A ? dyn_cast<DeclRefExpr>(strip(A->getSubExpr())) : nullptr;
-      const auto *V = D ? dyn_cast<VarDecl>(D->getDecl()) : nullptr;
-      if (auto It = V ? Guards.find(V) : Guards.end(); It != Guards.end()) {
-        close(It->second, S, true);
-        complain(C->getBeginLoc(),
-                 "guard '" + nameOf(V) + "' is destroyed twice",
-                 "destroyed " + Openings[It->second].Name, It->second);
-      }
-    }
+    for (const Expr *E : C->arguments())
+      destroyed(C, E, S);
   for (const SplitPair &P : U.Cfg.Splits) {
     if (isOneOf(Callee, P.SectionBegin))
       S.Section = true;
@@ -828,8 +855,11 @@ void Flow::Impl::element(const CFGElement &E, State &S) {
     return;
   }
   if (std::optional<CFGCleanupFunction> C = E.getAs<CFGCleanupFunction>())
-    if (auto It = Guards.find(C->getVarDecl()); It != Guards.end())
+    if (auto It = Guards.find(C->getVarDecl()); It != Guards.end()) {
       close(It->second, S, true);
+      if (const Opening &O = Openings[It->second]; O.Copied)
+        end(O.Loc, S);
+    }
 }
 
 //===----------------------------------------------------------------------===//

@@ -438,3 +438,25 @@ void enters_pgtables(pte_t *ptep, pte_t pte)
 	WRITE_ONCE(*ptep, pte); // OK
 	kpkeys_restore_pkey_reg(reg);
 }
+
+/* A copy of a guard ends it as well. */
+void copy_destroyed(pte_t *ptep, pte_t pte)
+{
+	CLASS(kpkeys_hardened_pgtables, g)();
+	class_kpkeys_hardened_pgtables_t copy = g;
+
+	WRITE_ONCE(*ptep, pte); // OK
+	class_kpkeys_hardened_pgtables_destructor(&copy); // CHECK: 2 context-restore
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
+
+void copy_cleaned_up(pte_t *ptep, pte_t pte)
+{
+	CLASS(kpkeys_hardened_pgtables, g)();
+	{
+		class_kpkeys_hardened_pgtables_t copy __cleanup(class_kpkeys_hardened_pgtables_destructor) = g; // CHECK: 36 context-restore
+
+		use(copy.pkey_reg);
+	}
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
