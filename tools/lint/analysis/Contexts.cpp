@@ -63,14 +63,28 @@ static bool isAlwaysInline(const FunctionDecl *F) {
 // The register
 //===----------------------------------------------------------------------===//
 
+static bool isInName(char C) {
+  return llvm::isAlnum(C) || C == '_' || C == '.' || C == '$';
+}
+
 /// The register operand of each msr or msr_s in assembly code.
 static void msrOperands(llvm::StringRef Code,
                         llvm::SmallVectorImpl<std::string> &Operands) {
+  if (!Code.contains_insensitive("msr"))
+    return;
   llvm::SmallVector<llvm::StringRef, 16> Lines;
   llvm::SplitString(Code, Lines, "\n;");
   for (llvm::StringRef Line : Lines) {
     Line = Line.trim();
-    if (!Line.consume_front("msr_s") && !Line.consume_front("msr"))
+    // Labels.
+    for (;;) {
+      llvm::StringRef Rest = Line.drop_while(isInName);
+      if (Rest.size() == Line.size() || !Rest.consume_front(":"))
+        break;
+      Line = Rest.ltrim();
+    }
+    if (!Line.consume_front_insensitive("msr_s") &&
+        !Line.consume_front_insensitive("msr"))
       continue;
     if (Line.empty() || !llvm::isSpace(Line.front()))
       continue;

@@ -190,6 +190,16 @@ static void encoded_register(u64 v) // CHECK: 13 context-inline
 	asm volatile("isb; msr S3_0_C10_C2_4, %0; isb" : : "r" (v));
 }
 
+static void upper_case(u64 v) // CHECK: 13 context-inline
+{
+	asm volatile("MSR POR_EL1, %0" : : "r" (v));
+}
+
+static void after_labels(u64 v) // CHECK: 13 context-inline
+{
+	asm volatile("661: nop\n662:\n663: .Lhere: msr POR_EL1, %0\n664:" : : "r" (v));
+}
+
 static void other_register(u64 v) // OK
 {
 	asm volatile("msr S3_3_C10_C2_4, %0" : : "r" (v));
@@ -210,6 +220,8 @@ void call_them(struct holder *h, u64 v)
 	calls_constant();
 	named_register(v);
 	encoded_register(v);
+	upper_case(v);
+	after_labels(v);
 	other_register(v);
 }
 
