@@ -20,6 +20,8 @@ public:
 
 private:
   void findRegisterWrites();
+  void findWriters();
+  bool isSwitch(const FunctionDecl *F) const;
   void findFunctions();
   bool findMore(const Body &B);
   llvm::SmallVector<const Expr *, 2> handedOn(const Body &B,
@@ -132,6 +134,8 @@ void ContextChecks::findRegisterWrites() {
       if (!writesRegister(A))
         continue;
       U.WritesRegister = true;
+      U.RegisterWrites.insert(A);
+      U.Writers.insert(canonical(B->Function));
       // Tests and start-up code write it directly; what matters is what the
       // restore goes through.
       for (const Expr *In : A->inputs()) {
@@ -616,10 +620,43 @@ void ContextChecks::checkConstructors(const Body &B) {
   }
 }
 
+/// What keeps track of what it enters and leaves by itself.
+bool ContextChecks::isSwitch(const FunctionDecl *F) const {
+  return U.isSetter(F) || U.isRestorer(F) || U.isSplitSwitch(F) ||
+         constructedClass(F) || destroyedClass(F) ||
+         llvm::any_of(U.Cfg.Splits, [&](const SplitPair &P) {
+           return P.Enter == nameOf(F) || P.Leave == nameOf(F);
+         });
+}
+
+void ContextChecks::findWriters() {
+  if (U.Writers.empty())
+    return;
+  for (bool Changed = true; Changed;) {
+    Changed = false;
+    for (const auto &B : U.Bodies) {
+      const FunctionDecl *F = canonical(B->Function);
+      if (U.Writers.contains(F))
+        continue;
+      Changed |= llvm::any_of(B->Calls, [&](const CallExpr *C) {
+        const FunctionDecl *Callee = canonical(C->getDirectCallee());
+        return U.Writers.contains(Callee) && !isSwitch(Callee) &&
+               U.Writers.insert(F).second;
+      });
+    }
+  }
+  llvm::SmallVector<const FunctionDecl *, 8> Switches;
+  llvm::copy_if(U.Writers, std::back_inserter(Switches),
+                [&](const FunctionDecl *F) { return isSwitch(F); });
+  for (const FunctionDecl *F : Switches)
+    U.Writers.erase(F);
+}
+
 void ContextChecks::run() {
   findFunctions(); // Setters tell which values are fixed.
   findRegisterWrites();
   findFunctions();
+  findWriters();
   describeSetters();
   describeGuards();
   for (const auto &B : U.Bodies) {

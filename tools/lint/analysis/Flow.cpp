@@ -196,13 +196,19 @@ bool Flow::concerns(Unit &U, const Body &B) {
     const FunctionDecl *F = C->getDirectCallee();
     if (!F)
       continue;
-    if (U.isSetter(F) || U.isRestorer(F))
+    if (U.isSetter(F) || U.isRestorer(F) ||
+        U.Writers.contains(F->getCanonicalDecl()) ||
+        isContextClass(U, destroyedClass(F)))
       return true;
     for (const SplitPair &P : U.Cfg.Splits)
       if (P.Switch == nameOf(F) || isOneOf(F, P.SectionBegin) ||
           isOneOf(F, P.SectionEnd))
         return true;
   }
+  if (llvm::any_of(B.Asms, [&](const GCCAsmStmt *A) {
+        return U.RegisterWrites.contains(A);
+      }))
+    return true;
   if (U.hasToLeave(B.Function) ||
       (U.WritesRegister && U.isRestorer(B.Function)))
     return true;
@@ -723,6 +729,8 @@ void Flow::Impl::call(const CallExpr *C, State &S) {
     splitSwitch(C, Callee, S);
     return;
   }
+  if (U.Writers.contains(Callee->getCanonicalDecl()))
+    end(C->getBeginLoc(), S);
   if (U.Carriers.contains(Callee->getCanonicalDecl()) &&
       !constructedClass(Callee))
     S.Acted |= !IsLeave && !IsDestructor;
@@ -764,8 +772,8 @@ StatementState Flow::Impl::describe(const State &S) const {
   }
   if (S.Ended.isValid()) {
     Result.Other = true;
-    Result.Notes.push_back({U.locate(S.Ended), "the context of the caller is "
-                                               "left here"});
+    Result.Notes.push_back({U.locate(S.Ended), "what was entered before may "
+                                               "end here"});
     return Result;
   }
   for (unsigned Index : S.May.set_bits()) {
@@ -827,6 +835,8 @@ void Flow::Impl::statement(const Stmt *T, State &S) {
     const auto *A = cast<GCCAsmStmt>(T);
     for (const Expr *Out : A->outputs())
       spoil(Out, S);
+    if (U.RegisterWrites.contains(A))
+      end(A->getAsmLoc(), S);
     for (unsigned I = 0; I < A->getNumClobbers(); ++I)
       if (llvm::StringRef(A->getClobber(I)) == "memory")
         S.Pending.reset();

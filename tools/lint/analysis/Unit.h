@@ -108,6 +108,10 @@ public:
   /// Functions that restore parameters, and which.
   llvm::DenseMap<const clang::FunctionDecl *, llvm::SmallVector<unsigned, 1>>
       Restorers;
+  /// Assembly code that writes the register, and functions that end up in some
+  /// other than by what enters or leaves a context.
+  llvm::SmallPtrSet<const clang::GCCAsmStmt *, 8> RegisterWrites;
+  llvm::SmallPtrSet<const clang::FunctionDecl *, 8> Writers;
   /// Guard classes that switch contexts, by name.
   llvm::StringMap<GuardClass> GuardClasses;
   /// Functions that enter a context for a section; without the feature, they are

@@ -460,3 +460,27 @@ void copy_cleaned_up(pte_t *ptep, pte_t pte)
 	}
 	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
 }
+
+/* Whatever value is written to the register, the guard's is gone. */
+static void resets_register(void)
+{
+	write_por(0);
+}
+
+static void resets_it_far_away(void)
+{
+	use(1);
+	resets_register();
+}
+
+void register_written(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	WRITE_ONCE(*ptep, pte); // OK
+	write_por(0);
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+	guard(kpkeys_hardened_pgtables)();
+	WRITE_ONCE(*ptep, pte); // OK
+	resets_it_far_away();
+	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
+}
