@@ -89,6 +89,8 @@ void Collector::collect() {
 
   for (const Decl *D : U.Context.getTranslationUnitDecl()->decls()) {
     if (const auto *F = dyn_cast<FunctionDecl>(D)) {
+      if (F->hasAttr<AliasAttr>())
+        U.Aliases.push_back(F);
       if (!F->doesThisDeclarationHaveABody() || F->isInvalidDecl())
         continue;
       Definitions.push_back(F);

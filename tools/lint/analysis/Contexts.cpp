@@ -578,23 +578,36 @@ void ContextChecks::checkAddresses() {
   for (const Body::Mention &M : U.GlobalMentions)
     Check(M, nullptr);
 
-  // An export or a table made by assembly names the function in a string.
-  if (U.FileAsms.empty())
-    return;
-  llvm::SmallPtrSet<const FunctionDecl *, 16> Functions;
+  // Another name, an export, and a table or a call made by assembly name the
+  // function in a string.
+  llvm::StringSet<> Names;
   for (const auto &B : U.Bodies)
     if (isSensitive(B->Function))
-      Functions.insert(B->Function);
-  for (const FileScopeAsmDecl *A : U.FileAsms) {
-    std::string Code = A->getAsmString();
-    for (const FunctionDecl *F : Functions) {
-      llvm::Regex Word("(^|[^A-Za-z0-9_])" + nameOf(F).str() +
-                       "($|[^A-Za-z0-9_])");
-      if (Word.match(Code))
-        U.report("context-address", A->getAsmLoc(), nullptr,
-                 "assembly code refers to '" + nameOf(F) + "'", nameOf(F));
-    }
+      Names.insert(nameOf(B->Function));
+  if (Names.empty())
+    return;
+  for (const FunctionDecl *F : U.Aliases) {
+    llvm::StringRef Name = F->getAttr<AliasAttr>()->getAliasee();
+    if (Names.contains(Name))
+      U.report("context-address", F->getLocation(), nullptr,
+               "'" + nameOf(F) + "' is another name of '" + Name + "'", Name);
   }
+  auto CheckCode = [&](llvm::StringRef Code, SourceLocation Loc,
+                       const FunctionDecl *In) {
+    while (!Code.empty()) {
+      Code = Code.drop_until(isInName);
+      llvm::StringRef Word = Code.take_while(isInName);
+      Code = Code.drop_front(Word.size());
+      if (Names.contains(Word))
+        U.report("context-address", Loc, In,
+                 "assembly code refers to '" + Word + "'", Word);
+    }
+  };
+  for (const FileScopeAsmDecl *A : U.FileAsms)
+    CheckCode(A->getAsmString(), A->getAsmLoc(), nullptr);
+  for (const auto &B : U.Bodies)
+    for (const GCCAsmStmt *A : B->Asms)
+      CheckCode(A->getAsmString(), A->getAsmLoc(), B->Function);
 }
 
 /// What a guard's constructor enters, its cleanup function leaves. Flow follows

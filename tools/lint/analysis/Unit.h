@@ -92,6 +92,8 @@ public:
   /// Mentions of functions in initialisers of global variables.
   llvm::SmallVector<Body::Mention, 0> GlobalMentions;
   std::vector<const clang::FileScopeAsmDecl *> FileAsms;
+  /// Declarations that are another name for a function.
+  std::vector<const clang::FunctionDecl *> Aliases;
 
   // Filled in by ContextChecks.
   /// Which parameters of which functions are contexts.

@@ -279,3 +279,14 @@ void use_assembly(void)
 
 	kpkeys_restore_pkey_reg(reg);
 }
+
+/* Other names, and names in assembly code. */
+extern typeof(kpkeys_set_context) other_name __attribute__((alias("kpkeys_set_context"))); // CHECK: 35 context-address
+extern typeof(writes_constant) harmless_name __attribute__((alias("writes_constant"))); // OK
+
+void call_in_assembly(void)
+{
+	asm volatile("bl kpkeys_restore_pkey_reg"); // CHECK: 2 context-address
+	asm volatile("bl kpkeys_restore_pkey_reg_other"); // OK
+	asm volatile("bl writes_constant"); // OK
+}
