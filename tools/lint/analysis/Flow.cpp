@@ -887,6 +887,9 @@ State Flow::Impl::transfer(const CFGBlock *Block, State S) {
 static bool neverTaken(const Unit &U, const CFGBlock *From, bool Holds) {
   const Stmt *Loop = From->getTerminatorStmt();
   const Expr *Condition = nullptr;
+  // One that is never entered is as code under if (0).
+  if (isa_and_nonnull<WhileStmt, ForStmt>(Loop) && Holds)
+    return false;
   if (const auto *D = dyn_cast_or_null<DoStmt>(Loop))
     Condition = D->getCond();
   else if (const auto *W = dyn_cast_or_null<WhileStmt>(Loop))

@@ -484,3 +484,12 @@ void register_written(pte_t *ptep, pte_t pte)
 	resets_it_far_away();
 	WRITE_ONCE(*ptep, pte); // CHECK: 2 pgtable-guard
 }
+
+void never_entered(pte_t *ptep, pte_t pte)
+{
+	guard(kpkeys_hardened_pgtables)();
+	while (0)
+		WRITE_ONCE(*ptep, pte); // OK
+	for (; 0;)
+		WRITE_ONCE(*ptep, pte); // OK
+}
