@@ -138,7 +138,12 @@ void ContextChecks::findRegisterWrites() {
       U.Writers.insert(canonical(B->Function));
       // Tests and start-up code write it directly; what matters is what the
       // restore goes through.
-      for (const Expr *In : A->inputs()) {
+      llvm::SmallVector<const Expr *, 4> Given(A->begin_inputs(),
+                                               A->end_inputs());
+      for (unsigned I = 0; I < A->getNumOutputs(); ++I)
+        if (A->isOutputPlusConstraint(I))
+          Given.push_back(A->getOutputExpr(I));
+      for (const Expr *In : Given) {
         if (isFixed(*B, In))
           continue;
         carry(*B, In, A->getAsmLoc());

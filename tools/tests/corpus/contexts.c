@@ -195,6 +195,11 @@ static void upper_case(u64 v) // CHECK: 13 context-inline
 	asm volatile("MSR POR_EL1, %0" : : "r" (v));
 }
 
+static void in_and_out(u64 v) // CHECK: 13 context-inline
+{
+	asm volatile("msr POR_EL1, %0" : "+r" (v));
+}
+
 static void after_labels(u64 v) // CHECK: 13 context-inline
 {
 	asm volatile("661: nop\n662:\n663: .Lhere: msr POR_EL1, %0\n664:" : : "r" (v));
@@ -221,6 +226,7 @@ void call_them(struct holder *h, u64 v)
 	named_register(v);
 	encoded_register(v);
 	upper_case(v);
+	in_and_out(v);
 	after_labels(v);
 	other_register(v);
 }
