@@ -11,6 +11,9 @@ using namespace clang;
 
 namespace kpkeys::lint {
 
+/// Of expressions in each other. Macros make deep ones; a stack is not endless.
+static constexpr unsigned MaxDepth = 512;
+
 void Origin::add(int Root) {
   if (!llvm::is_contained(From, Root))
     From.push_back(Root);
@@ -34,14 +37,18 @@ static Origin only(int Root, bool Typed = false) {
   return O;
 }
 
-Origin Places::variable(const VarDecl *V) {
-  if (auto It = Known.find(V); It != Known.end())
-    return It->second;
-  // A loop such as p = p + 1 adds nothing.
-  if (!Visiting.insert(V).second)
-    return {};
-
+/// What is given to a variable, and may be read from it.
+Origin Places::evaluate(const ValueDecl *D) {
   Origin O;
+  const auto *V = dyn_cast<VarDecl>(D);
+  if (!V) {
+    const auto *Field = cast<FieldDecl>(D);
+    auto It = B.FieldValues.find(Field);
+    if (It != B.FieldValues.end())
+      for (const Expr *Value : It->second)
+        O.Typed |= pointer(Value).Typed;
+    return O;
+  }
   if (const auto *P = dyn_cast<ParmVarDecl>(V))
     O.add(int(P->getFunctionScopeIndex()));
   else if (!V->hasLocalStorage())
@@ -52,61 +59,102 @@ Origin Places::variable(const VarDecl *V) {
   // Someone else may have put a pointer into it.
   if (B.Exposed.contains(V))
     O.add(RootMemory);
-  Visiting.erase(V);
-  // While a cycle is being followed, what was found may be only a part.
-  if (Visiting.empty())
-    Known[V] = O;
   return O;
 }
 
-/// Whether a member is given a pointer to a table anywhere in the function.
-/// Members of lists lead to each other, so each is looked at once.
-bool Places::holdsTable(const FieldDecl *Field) {
-  auto [It, New] = KnownFields.try_emplace(Field, false);
-  if (!New)
+/// Variables that are given each other's values form an equation system. It is
+/// solved by rounds, each of which looks at everything once: to follow the
+/// cycles would take a time that is exponential in their number.
+void Places::solve(const ValueDecl *First) {
+  llvm::SaveAndRestore<unsigned> FromStart(Depth, 0);
+  Indices[First] = 0;
+  Open.push_back({First, {}, false});
+  size_t Looked = 0;
+  for (unsigned Round = 0;; ++Round) {
+    bool Changed = false;
+    auto Look = [&](size_t I) {
+      Touched = false;
+      Origin O = evaluate(Open[I].V);
+      Open[I].Final = !Touched;
+      // What is a copy at first may turn out to be none, so things can be taken
+      // back, but not for ever.
+      if (Round > 16) {
+        Origin All = Open[I].So;
+        All.add(O);
+        O = std::move(All);
+      }
+      if (O == Open[I].So)
+        return;
+      Open[I].So = std::move(O);
+      Changed = true;
+    };
+    for (; Looked < Open.size(); ++Looked)
+      Look(Looked);
+    // What was found last is what the others are made from.
+    for (size_t I = Looked; I-- > 0;)
+      if (!Open[I].Final)
+        Look(I);
+    if (!Changed && Looked == Open.size())
+      break;
+  }
+  for (Unsolved &Each : Open)
+    Known[Each.V] = std::move(Each.So);
+  Open.clear();
+  Indices.clear();
+}
+
+/// Of a member only whether it is given a pointer to a table is told.
+Origin Places::variable(const ValueDecl *V) {
+  if (auto It = Known.find(V); It != Known.end())
     return It->second;
-  auto Values = B.FieldValues.find(Field);
-  if (Values == B.FieldValues.end())
-    return false;
-  bool Holds = llvm::any_of(Values->second, [&](const Expr *Value) {
-    return pointer(Value).Typed;
-  });
-  return KnownFields[Field] = Holds;
+  if (Open.empty()) {
+    solve(V);
+    return Known.lookup(V);
+  }
+  Touched = true;
+  auto [It, New] = Indices.try_emplace(V, Open.size());
+  if (New)
+    Open.push_back({V, {}, false});
+  return Open[It->second].So;
+}
+
+Origin Places::load(const Expr *Lvalue) {
+  Lvalue = Lvalue->IgnoreParens();
+  const Expr *L = Lvalue;
+  // Through the volatile casts of READ_ONCE(variable) as well.
+  while (true) {
+    if (const auto *C = dyn_cast<CastExpr>(L); C && C->isLValue()) {
+      L = C->getSubExpr()->IgnoreParens();
+      continue;
+    }
+    const auto *U = dyn_cast<UnaryOperator>(L);
+    if (!U || U->getOpcode() != UO_Deref)
+      break;
+    const auto *A = dyn_cast<UnaryOperator>(U->getSubExpr()->IgnoreParenCasts());
+    if (!A || A->getOpcode() != UO_AddrOf)
+      break;
+    L = A->getSubExpr()->IgnoreParens();
+  }
+  // An element of a local array of pointers may be any of them.
+  while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
+    L = S->getBase()->IgnoreParenImpCasts();
+  if (const auto *D = dyn_cast<DeclRefExpr>(L))
+    if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
+      if (!V->getType()->isRecordType() &&
+          (L == Lvalue || !V->getType()->isPointerType()))
+        return variable(V);
+  Origin O = only(RootMemory);
+  if (const auto *M = dyn_cast<MemberExpr>(L))
+    if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
+      O.Typed |= variable(Field).Typed;
+  return O;
 }
 
 Origin Places::cast(const CastExpr *E) {
   const Expr *Sub = E->getSubExpr();
   switch (E->getCastKind()) {
-  case CK_LValueToRValue: {
-    const Expr *L = Sub->IgnoreParens();
-    // Through the volatile casts of READ_ONCE(variable) as well.
-    while (true) {
-      if (const auto *C = dyn_cast<CastExpr>(L); C && C->isLValue()) {
-        L = C->getSubExpr()->IgnoreParens();
-        continue;
-      }
-      const auto *U = dyn_cast<UnaryOperator>(L);
-      if (!U || U->getOpcode() != UO_Deref)
-        break;
-      const auto *A = dyn_cast<UnaryOperator>(U->getSubExpr()->IgnoreParenCasts());
-      if (!A || A->getOpcode() != UO_AddrOf)
-        break;
-      L = A->getSubExpr()->IgnoreParens();
-    }
-    // An element of a local array of pointers may be any of them.
-    while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
-      L = S->getBase()->IgnoreParenImpCasts();
-    if (const auto *D = dyn_cast<DeclRefExpr>(L))
-      if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
-        if (!V->getType()->isRecordType() &&
-            (L == Sub->IgnoreParens() || !V->getType()->isPointerType()))
-          return variable(V);
-    Origin O = only(RootMemory);
-    if (const auto *M = dyn_cast<MemberExpr>(L))
-      if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
-        O.Typed |= holdsTable(Field);
-    return O;
-  }
+  case CK_LValueToRValue:
+    return load(Sub);
   case CK_ArrayToPointerDecay:
     return place(Sub);
   case CK_FunctionToPointerDecay:
@@ -165,7 +213,7 @@ Origin Places::call(const CallExpr *E) {
 }
 
 Origin Places::pointer(const Expr *E) {
-  if (!E || Depth > 64)
+  if (!E || Depth > MaxDepth)
     return only(RootMemory);
   llvm::SaveAndRestore<unsigned> Deeper(Depth, Depth + 1);
 
@@ -271,7 +319,7 @@ Origin Places::member(const MemberExpr *E) {
 }
 
 Origin Places::place(const Expr *E) {
-  if (!E || Depth > 64)
+  if (!E || Depth > MaxDepth)
     return only(RootMemory);
   llvm::SaveAndRestore<unsigned> Deeper(Depth, Depth + 1);
 

@@ -195,6 +195,7 @@ struct Origin {
   void add(int Root);
   void add(const Origin &Other);
   bool isCopy() const;
+  bool operator==(const Origin &) const = default;
 };
 
 class Places {
@@ -206,19 +207,33 @@ public:
   /// The memory that an lvalue is.
   Origin place(const clang::Expr *E);
 
+  /// What an lvalue of pointer or integer type leads to when it is read.
+  Origin load(const clang::Expr *L);
+
 private:
-  Origin variable(const clang::VarDecl *V);
+  Origin variable(const clang::ValueDecl *V);
+  Origin evaluate(const clang::ValueDecl *V);
+  void solve(const clang::ValueDecl *V);
   Origin cast(const clang::CastExpr *E);
   Origin binary(const clang::BinaryOperator *E);
   Origin member(const clang::MemberExpr *E);
   Origin call(const clang::CallExpr *E);
-  bool holdsTable(const clang::FieldDecl *Field);
 
   Unit &U;
   const Body &B;
-  llvm::DenseMap<const clang::VarDecl *, Origin> Known;
-  llvm::DenseMap<const clang::FieldDecl *, bool> KnownFields;
-  llvm::SmallPtrSet<const clang::VarDecl *, 8> Visiting;
+  /// Variables and members that are done with.
+  llvm::DenseMap<const clang::ValueDecl *, Origin> Known;
+  /// Those that are being solved for, and what they are as far as is known.
+  struct Unsolved {
+    const clang::ValueDecl *V;
+    Origin So;
+    /// Depends on none of the others.
+    bool Final = false;
+  };
+  std::vector<Unsolved> Open;
+  llvm::DenseMap<const clang::ValueDecl *, unsigned> Indices;
+  /// A variable that is being solved for was asked for.
+  bool Touched = false;
   unsigned Depth = 0;
 };
 
