@@ -6,6 +6,10 @@
 
 #include "clang/Basic/Builtins.h"
 
+#include "llvm/Support/Regex.h"
+
+#include <set>
+
 using namespace clang;
 
 namespace kpkeys::lint {
@@ -107,7 +111,7 @@ void Extractor::store(const Expr *E) {
   else
     Left = cast<UnaryOperator>(E)->getSubExpr();
   const Expr *L = Left->IgnoreParens();
-  if (isa<DeclRefExpr>(L))
+  if (isa<DeclRefExpr>(L) && !L->getType()->isRecordType())
     return;
   // Most stores are to members of structures that have nothing to do with it.
   Origin O = P.place(L);
@@ -119,45 +123,84 @@ void Extractor::store(const Expr *E) {
     PlainStores.emplace_back(E, Left);
 }
 
+/// Whether assembly code has an instruction that writes to memory.
+static bool hasStore(llvm::StringRef Code) {
+  static const llvm::Regex Store(
+      "(^|[^a-z0-9_.])(st[a-z]+[0-9]?|cas[a-z]*|swp[a-z]*|dc)[[:space:]]",
+      llvm::Regex::IgnoreCase);
+  return Store.match(Code);
+}
+
 void Extractor::assembly(const GCCAsmStmt *A) {
+  std::string Code = A->getAsmString();
+  bool Empty = llvm::StringRef(Code).trim().empty();
+  bool ClobbersMemory = false;
+  for (unsigned C = 0; C < A->getNumClobbers(); ++C)
+    ClobbersMemory |= llvm::StringRef(A->getClobber(C)) == "memory";
+  // An address in a register, as a pointer or as a number. A number can be
+  // written to if the code says that it changes memory.
+  auto Address = [&](const Expr *E, const Origin &O) {
+    QualType T = E->getType();
+    if (Empty)
+      return; // It only hides a value from the compiler.
+    if (T->isPointerType() ? !T->getPointeeType().isConstQualified()
+                           : T->isIntegerType() && ClobbersMemory && O.Typed)
+      write(A, A->getAsmLoc(), "asm", E, O);
+  };
+
   for (unsigned I = 0; I < A->getNumOutputs(); ++I) {
     const Expr *Out = A->getOutputExpr(I);
-    if (isa<DeclRefExpr>(Out->IgnoreParens())) {
-      // "+r" of a pointer, which the code advances.
-      if (Out->getType()->isPointerType() && A->isOutputPlusConstraint(I))
-        write(A, A->getAsmLoc(), "asm", Out, P.pointer(Out));
-    } else
+    std::string Constraint(A->getOutputConstraint(I));
+    bool Memory = Constraint.find_first_of("Qm") != std::string::npos;
+    if (!isa<DeclRefExpr>(Out->IgnoreParens()))
       write(A, A->getAsmLoc(), "asm", Out, P.place(Out));
+    // "+r" of a pointer, which the code advances.
+    if (!Memory && A->isOutputPlusConstraint(I))
+      Address(Out, P.load(Out));
   }
   for (unsigned I = 0; I < A->getNumInputs(); ++I) {
     const Expr *In = A->getInputExpr(I);
-    QualType T = In->getType();
-    if (T->isPointerType()) {
-      if (!T->getPointeeType().isConstQualified())
-        write(A, A->getAsmLoc(), "asm", In, P.pointer(In));
-      continue;
+    std::string Constraint(A->getInputConstraint(I));
+    if (Constraint.find_first_of("Qm") != std::string::npos &&
+        Constraint.find('r') == std::string::npos) {
+      // Memory that is only read, if the code keeps to what it declares.
+      if (ClobbersMemory && !In->getType().isConstQualified() && hasStore(Code))
+        write(A, A->getAsmLoc(), "asm", In, P.place(In));
+    } else if (!isa<IntegerLiteral>(strip(In)) &&
+               (In->getType()->isPointerType() || ClobbersMemory)) {
+      Address(In, P.pointer(In));
     }
-    // An address as a number can be written to if the code says that it
-    // changes memory.
-    if (!T->isIntegerType() || isa<IntegerLiteral>(strip(In)))
-      continue;
-    bool ClobbersMemory = false;
-    for (unsigned C = 0; C < A->getNumClobbers(); ++C)
-      ClobbersMemory |= llvm::StringRef(A->getClobber(C)) == "memory";
-    if (!ClobbersMemory)
-      continue;
-    Origin O = P.pointer(In);
-    if (O.Typed)
-      write(A, A->getAsmLoc(), "asm", In, O);
   }
 }
 
 void Extractor::atomic(const AtomicExpr *A) {
-  if (A->getOp() == AtomicExpr::AO__atomic_load ||
-      A->getOp() == AtomicExpr::AO__atomic_load_n ||
-      A->getOp() == AtomicExpr::AO__c11_atomic_load)
-    return;
-  write(A, A->getBeginLoc(), "atomic", A->getPtr(), P.pointer(A->getPtr()));
+  auto Write = [&](const Expr *E) {
+    write(A, A->getBeginLoc(), "atomic", E, P.pointer(E));
+  };
+  switch (A->getOp()) {
+  case AtomicExpr::AO__atomic_load:
+  case AtomicExpr::AO__atomic_load_n:
+  case AtomicExpr::AO__c11_atomic_load:
+  case AtomicExpr::AO__scoped_atomic_load:
+  case AtomicExpr::AO__scoped_atomic_load_n:
+    break;
+  default:
+    Write(A->getPtr());
+  }
+  // What was there before is written to where the caller says.
+  switch (A->getOp()) {
+  case AtomicExpr::AO__atomic_load:
+  case AtomicExpr::AO__scoped_atomic_load:
+    Write(A->getVal1());
+    break;
+  case AtomicExpr::AO__atomic_exchange:
+  case AtomicExpr::AO__scoped_atomic_exchange:
+    Write(A->getVal2());
+    break;
+  default:
+    if (A->isCmpXChg())
+      Write(A->getVal1());
+  }
 }
 
 Passing Extractor::passing(QualType T, const Expr *Argument) {

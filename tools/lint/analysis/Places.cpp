@@ -42,11 +42,16 @@ Origin Places::evaluate(const ValueDecl *D) {
   Origin O;
   const auto *V = dyn_cast<VarDecl>(D);
   if (!V) {
-    const auto *Field = cast<FieldDecl>(D);
-    auto It = B.FieldValues.find(Field);
-    if (It != B.FieldValues.end())
-      for (const Expr *Value : It->second)
-        O.Typed |= pointer(Value).Typed;
+    auto Look = [&](const FieldDecl *Field) {
+      if (auto It = B.FieldValues.find(Field); It != B.FieldValues.end())
+        for (const Expr *Value : It->second)
+          O.Typed |= pointer(Value).Typed;
+    };
+    const RecordDecl *Parent = cast<FieldDecl>(D)->getParent();
+    if (Parent->isUnion())
+      llvm::for_each(Parent->fields(), Look);
+    else
+      Look(cast<FieldDecl>(D));
     return O;
   }
   if (const auto *P = dyn_cast<ParmVarDecl>(V))
@@ -172,6 +177,22 @@ static bool leadsOut(const BinaryOperator *E) {
   return E->getOpcode() == BO_Sub && isa<OffsetOfExpr>(strip(E->getRHS()));
 }
 
+/// What an expression of the form x >> n << n, or x / n * n, rounds.
+static const Expr *isRounding(const Unit &U, const BinaryOperator *E) {
+  BinaryOperatorKind Inverse;
+  if (E->getOpcode() == BO_Shl)
+    Inverse = BO_Shr;
+  else if (E->getOpcode() == BO_Mul)
+    Inverse = BO_Div;
+  else
+    return nullptr;
+  const auto *Inner = dyn_cast<BinaryOperator>(strip(E->getLHS()));
+  if (!Inner || Inner->getOpcode() != Inverse)
+    return nullptr;
+  std::optional<int64_t> By = U.constant(E->getRHS());
+  return By && By == U.constant(Inner->getRHS()) ? Inner->getLHS() : nullptr;
+}
+
 Origin Places::binary(const BinaryOperator *E) {
   if (E->getOpcode() == BO_Comma || E->getOpcode() == BO_Assign)
     return pointer(E->getRHS());
@@ -182,6 +203,8 @@ Origin Places::binary(const BinaryOperator *E) {
     O.Typed = false;
     return O;
   }
+  if (const Expr *Rounded = isRounding(U, E))
+    return pointer(Rounded);
   if (!E->isAdditiveOp() && !E->isBitwiseOp())
     return {};
   bool Left = E->getLHS()->getType()->isPointerType();
@@ -198,6 +221,11 @@ Origin Places::binary(const BinaryOperator *E) {
 }
 
 Origin Places::call(const CallExpr *E) {
+  llvm::StringRef Name = nameOf(E->getDirectCallee());
+  if ((Name.starts_with("__builtin_align_") ||
+       Name == "__builtin_assume_aligned") &&
+      E->getNumArgs())
+    return pointer(E->getArg(0));
   Origin O = only(RootMemory);
   QualType T = E->getType();
   // What comes back may be the pointer that went in, as from kasan_reset_tag().
@@ -311,6 +339,12 @@ Origin Places::member(const MemberExpr *E) {
       Base.add(RootMemory);
     return Base;
   }
+  // What stands beside a table is not in it.
+  if (U.holdsTable(Record) && !Record->isUnionType() && !U.holdsTable(T) &&
+      !U.isEntry(T)) {
+    Base.Typed = false;
+    return Base;
+  }
   // An entry within another structure is a copy of one, unless the structure
   // is a view of a table.
   if (U.isEntry(T) && !Base.Typed)
@@ -330,9 +364,11 @@ Origin Places::place(const Expr *E) {
     if (!V)
       return {};
     QualType T = V->getType();
-    bool IsTable = T->isArrayType() && !V->hasLocalStorage();
+    // An entry by itself is a copy; a table that is no local variable is one.
+    bool Holds = U.holdsTable(T);
+    bool IsTable = (T->isArrayType() || Holds) && !V->hasLocalStorage();
     O = only(IsTable ? RootMemory : RootCopy);
-    O.Typed = IsTable && U.isTable(T);
+    O.Typed = IsTable && (Holds || U.isTable(T));
     return O;
   }
   if (const auto *M = dyn_cast<MemberExpr>(E))

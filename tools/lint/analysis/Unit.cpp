@@ -349,6 +349,7 @@ private:
   void expression(const Expr *E);
   void declarations(const DeclStmt *D);
   void call(const CallExpr *C);
+  void assembly(const GCCAsmStmt *A);
   void assign(const Expr *Left, const Expr *Right);
   void note(const FieldDecl *Field, const Expr *Value);
   void children(const Stmt *S) {
@@ -369,20 +370,26 @@ static const VarDecl *variableOf(const Expr *E) {
 
 void Walker::assign(const Expr *Left, const Expr *Right) {
   const Expr *L = Left->IgnoreParens();
+  // Of an array, any element.
+  while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
+    L = S->getBase()->IgnoreParenImpCasts();
   if (const auto *M = dyn_cast<MemberExpr>(L)) {
     if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
       note(Field, Right);
     return;
   }
-  // Of an array, any element.
-  while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
-    L = S->getBase()->IgnoreParenImpCasts();
   if (const VarDecl *V = variableOf(L))
     B.Values[V].push_back(Right);
 }
 
+static QualType elementType(QualType T) {
+  while (const auto *A = dyn_cast<ArrayType>(T->getUnqualifiedDesugaredType()))
+    T = A->getElementType();
+  return T;
+}
+
 void Walker::note(const FieldDecl *Field, const Expr *Value) {
-  QualType T = Field->getType();
+  QualType T = elementType(Field->getType());
   if (T->isPointerType() || T->isIntegerType())
     B.FieldValues[Field].push_back(Value);
 }
@@ -394,12 +401,18 @@ void Walker::declarations(const DeclStmt *D) {
       continue;
     if (V->hasAttr<CleanupAttr>())
       B.Cleanups.emplace_back(V, ScopeEnd);
+    // How long an array is, is found out at run time.
+    QualType Bound = V->getType();
+    while (const auto *A =
+               dyn_cast<ArrayType>(Bound->getUnqualifiedDesugaredType())) {
+      if (const auto *Variable = dyn_cast<VariableArrayType>(A))
+        walk(Variable->getSizeExpr());
+      Bound = A->getElementType();
+    }
     const Expr *Init = V->getInit();
     if (!Init)
       continue;
-    QualType T = V->getType();
-    while (const auto *A = dyn_cast<ArrayType>(T->getUnqualifiedDesugaredType()))
-      T = A->getElementType();
+    QualType T = elementType(V->getType());
     if (T->isPointerType() || T->isIntegerType())
       B.Values[V].push_back(Init);
     initialiser(Init, nullptr);
@@ -431,8 +444,11 @@ void Walker::list(const InitListExpr *List, const FieldDecl *Field) {
   if (Record)
     Record = Record->getDefinition();
   if (!Record || Record->isUnion()) {
-    if (const FieldDecl *Member = List->getInitializedFieldInUnion())
+    if (const FieldDecl *Member = List->getInitializedFieldInUnion()) {
       Field = Member;
+      if (List->getNumInits())
+        note(Member, List->getInit(0));
+    }
     for (const Expr *Init : List->inits())
       if (Init)
         initialiser(Init, Field);
@@ -467,6 +483,33 @@ void Walker::call(const CallExpr *C) {
     walk(Argument);
 }
 
+/// What assembly makes of its operands nobody knows: each output may be any
+/// input.
+void Walker::assembly(const GCCAsmStmt *A) {
+  B.Asms.push_back(A);
+  bool Empty = llvm::StringRef(A->getAsmString()).trim().empty();
+  for (unsigned O = 0; O < A->getNumOutputs(); ++O) {
+    const Expr *Out = A->getOutputExpr(O);
+    walk(Out);
+    for (unsigned I = 0; I < A->getNumInputs(); ++I) {
+      const Expr *In = A->getInputExpr(I);
+      QualType T = In->getType();
+      // Of memory, the contents are used.
+      std::string Constraint(A->getInputConstraint(I));
+      bool Memory = Constraint.find_first_of("Qm") != std::string::npos;
+      if ((T->isPointerType() || T->isIntegerType()) &&
+          (!Memory || Constraint.find('r') != std::string::npos))
+        assign(Out, In);
+    }
+    // ... or something else, unless there is no code at all.
+    const VarDecl *V = variableOf(Out);
+    if (V && !Empty && V->getType()->isPointerType())
+      B.Exposed.insert(V);
+  }
+  for (unsigned I = 0; I < A->getNumInputs(); ++I)
+    walk(A->getInputExpr(I));
+}
+
 void Walker::expression(const Expr *E) {
   switch (E->getStmtClass()) {
   case Stmt::UnaryExprOrTypeTraitExprClass:
@@ -492,6 +535,23 @@ void Walker::expression(const Expr *E) {
     if (isa<FunctionDecl>(D->getDecl()))
       B.Mentions.push_back({D, nullptr});
     return;
+  }
+  case Stmt::ImplicitCastExprClass:
+    if (const auto *C = cast<CastExpr>(E);
+        C->getCastKind() == CK_ArrayToPointerDecay)
+      if (const VarDecl *V = variableOf(C->getSubExpr());
+          V && V->hasLocalStorage() &&
+          elementType(V->getType())->isPointerType())
+        B.Exposed.insert(V);
+    break;
+  case Stmt::ArraySubscriptExprClass: {
+    // An element of an array does not hand on the array.
+    const auto *S = cast<ArraySubscriptExpr>(E);
+    if (variableOf(S->getBase()->IgnoreImpCasts())) {
+      walk(S->getIdx());
+      return;
+    }
+    break;
   }
   case Stmt::BinaryOperatorClass:
   case Stmt::CompoundAssignOperatorClass: {
@@ -538,7 +598,8 @@ void Walker::walk(const Stmt *S) {
     B.Returns.push_back(cast<ReturnStmt>(S));
     break;
   case Stmt::GCCAsmStmtClass:
-    B.Asms.push_back(cast<GCCAsmStmt>(S));
+    assembly(cast<GCCAsmStmt>(S));
+    return;
     break;
   case Stmt::CompoundStmtClass:
   case Stmt::ForStmtClass: {

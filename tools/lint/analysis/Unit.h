@@ -39,7 +39,8 @@ struct Body {
   llvm::DenseMap<const clang::FieldDecl *,
                  llvm::SmallVector<const clang::Expr *, 2>>
       FieldValues;
-  /// Pointer and integer variables whose own address is taken.
+  /// Pointer and integer variables whose own address is taken, and arrays of
+  /// pointers that are handed on.
   llvm::SmallPtrSet<const clang::VarDecl *, 4> Exposed;
   /// Variables with a cleanup function, and the end of their scope.
   llvm::SmallVector<std::pair<const clang::VarDecl *, clang::SourceLocation>, 2>
