@@ -59,26 +59,26 @@ private:
 
 } // namespace
 
-/// unsigned long, and u64.
-static bool isAddressSized(QualType T) {
-  return T->isSpecificBuiltinType(BuiltinType::ULong) ||
-         T->isSpecificBuiltinType(BuiltinType::ULongLong);
+/// Any integer that has room for an address.
+static bool isAddressSized(const ASTContext &C, QualType T) {
+  return T->isIntegerType() && !T->isEnumeralType() && !T->isBooleanType() &&
+         C.getTypeSize(T) == 64;
 }
 
 /// Whether code can write to tables through such a parameter without naming
-/// their type.
-static bool isUntyped(QualType T) {
+/// their type. What it points to by its type is no protection: a table can be
+/// cast to anything.
+static bool isUntyped(Unit &U, QualType T) {
   if (const auto *Pointer = T->getAs<PointerType>()) {
     QualType To = Pointer->getPointeeType();
-    return !To.isConstQualified() &&
-           (To->isVoidType() || To->isIntegerType());
+    return !To.isConstQualified() && !To->isFunctionType() && !U.isTable(T);
   }
-  return isAddressSized(T);
+  return isAddressSized(U.Context, T);
 }
 
 bool Extractor::isUntypedParameter(int Root) const {
   return Root >= 0 && unsigned(Root) < B.Function->getNumParams() &&
-         isUntyped(B.Function->getParamDecl(Root)->getType());
+         isUntyped(U, B.Function->getParamDecl(Root)->getType());
 }
 
 /// A pointer that can lead to a table: it is known to, or callers decide.
@@ -204,25 +204,22 @@ void Extractor::atomic(const AtomicExpr *A) {
 }
 
 Passing Extractor::passing(QualType T, const Expr *Argument) {
-  if (const auto *Pointer = T->getAs<PointerType>()) {
-    QualType To = Pointer->getPointeeType();
+  if (T->isPointerType()) {
     // To const as well: it can be cast away.
     if (U.isTable(T))
       return Passing::Typed;
-    if (To.isConstQualified() || To->isFunctionType())
-      return Passing::None;
-    return To->isPointerType() ? Passing::None : Passing::Untyped;
+    return isUntyped(U, T) ? Passing::Untyped : Passing::None;
   }
   // As a number: where it is made from a pointer to a table in this function.
-  if (!isAddressSized(T))
+  if (!isAddressSized(U.Context, T))
     return Passing::None;
   const Expr *E = Argument->IgnoreParenImpCasts();
-  if (isa<IntegerLiteral, CallExpr, MemberExpr>(E))
+  if (isa<IntegerLiteral, CallExpr>(E))
     return Passing::None;
   const auto *C = dyn_cast<CastExpr>(E);
   if (C && C->getCastKind() == CK_PointerToIntegral)
     return Passing::Untyped;
-  return P.pointer(E).Typed ? Passing::Untyped : Passing::None;
+  return P.pointer(Argument).Typed ? Passing::Untyped : Passing::None;
 }
 
 bool Extractor::arguments(const CallExpr *C, const FunctionDecl *Callee,
@@ -331,6 +328,21 @@ void Extractor::call(const CallExpr *C) {
   Calls.emplace_back(C, std::move(Site));
 }
 
+/// Of what matters only if a caller passes a table, one of a kind is enough.
+static bool isRepeated(llvm::StringSet<> &Seen, const CallSite &C) {
+  std::string Key;
+  llvm::raw_string_ostream OS(Key);
+  OS << C.Callee << '|' << C.Field << '|' << C.Type << '|' << C.Guarded;
+  for (const Argument &A : C.Arguments) {
+    if (A.Typed || A.TypedParameter)
+      return false;
+    OS << '|' << A.Index;
+    for (int Root : A.From)
+      OS << ',' << Root;
+  }
+  return !Seen.insert(Key).second;
+}
+
 void Extractor::run() {
   for (const ParmVarDecl *Each : B.Function->parameters())
     if (U.isTable(Each->getType()))
@@ -356,6 +368,7 @@ void Extractor::run() {
     Paths->run();
   }
 
+  std::set<Roots> Written;
   for (auto &[S, Site] : Sites) {
     if (Paths) {
       StatementState State = Paths->at(S);
@@ -364,33 +377,38 @@ void Extractor::run() {
       if (!State.Guarded && Site.Typed)
         Site.Notes = std::move(State.Notes);
     }
+    // Where a write happens is known by its first place.
+    if (!Site.Typed && (Site.Guarded || !Written.insert(Site.From).second))
+      continue;
     if (!llvm::is_contained(F.Sites, Site))
       F.Sites.push_back(std::move(Site));
   }
-  llvm::StringSet<> Seen;
-  for (auto &[S, Site] : Calls) {
-    if (Paths) {
-      StatementState State = Paths->at(S);
-      Site.Guarded = State.Guarded;
-      Site.Other = State.Other;
-      Site.InScope = State.InScope;
-      Site.InSection = State.InSection;
-      bool Shown = llvm::any_of(Site.Arguments,
-                                [](const Argument &A) { return A.Typed; });
-      if (!State.Guarded && Shown)
-        Site.Notes = std::move(State.Notes);
-    }
+  llvm::StringSet<> Seen, SeenCalls;
+  auto Add = [&](CallSite &Site, SourceLocation Loc, StatementState State) {
+    Site.Guarded = State.Guarded;
+    Site.Other = State.Other;
+    Site.InScope = State.InScope;
+    Site.InSection = State.InSection;
+    bool Shown = llvm::any_of(Site.Arguments,
+                              [](const Argument &A) { return A.Typed; });
+    if (!State.Guarded && Shown)
+      Site.Notes = std::move(State.Notes);
     bool Plain = Site.Arguments.empty() && !Site.Other && !Site.InScope &&
                  !Site.InSection;
-    if (!Plain) {
-      if (Site.Loc.File.empty())
-        Site.Loc = U.locate(S->getBeginLoc());
-      if (!llvm::is_contained(F.Calls, Site))
-        F.Calls.push_back(std::move(Site));
-    } else if (!Site.Callee.empty() && Seen.insert(Site.Callee).second) {
-      F.Callees.push_back(std::move(Site.Callee));
+    if (Plain) {
+      if (!Site.Callee.empty() && Seen.insert(Site.Callee).second)
+        F.Callees.push_back(std::move(Site.Callee));
+      return;
     }
-  }
+    if (!Site.InScope && !Site.InSection && isRepeated(SeenCalls, Site))
+      return;
+    if (Site.Loc.File.empty())
+      Site.Loc = U.locate(Loc);
+    if (!llvm::is_contained(F.Calls, Site))
+      F.Calls.push_back(std::move(Site));
+  };
+  for (auto &[S, Site] : Calls)
+    Add(Site, S->getBeginLoc(), Paths ? Paths->at(S) : StatementState());
 }
 
 void extractFunction(Unit &U, const Body &B, FunctionFacts &F) {

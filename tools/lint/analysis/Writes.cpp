@@ -43,6 +43,14 @@ struct Effect {
   std::optional<Note> Where;
 };
 
+/// A parameter of a function, and whether it is about writes in another context
+/// than the caller's.
+using Parameter = std::pair<StringRef, unsigned>;
+
+Parameter parameter(StringRef Function, unsigned Index, bool Other) {
+  return {Function, 2 * Index + Other};
+}
+
 class Writes {
 public:
   Writes(Program &P, const LinkOptions &Options, LinkResult &Result)
@@ -70,8 +78,8 @@ private:
   void spread();
   void report(const Site &S);
   void explain(Finding &F, const Question *Q) const;
-  Effect effect(StringRef Id, unsigned Parameter);
-  Effect effectOf(const FunctionFacts &F, unsigned Parameter);
+  void findEffects();
+  Effect effect(StringRef Id, unsigned Index);
 
   Program &P;
   const LinkOptions &Options;
@@ -79,7 +87,8 @@ private:
   std::map<std::tuple<std::string, int, bool>, std::unique_ptr<Question>>
       Questions;
   std::deque<Question *> Open;
-  std::map<std::pair<std::string, unsigned>, Effect> Effects;
+  /// Parameters that are written through.
+  DenseMap<Parameter, Note> Effects;
   std::vector<Site> Sites;
 };
 
@@ -91,56 +100,82 @@ static constexpr StringLiteral Check = "pgtable-guard";
 // Untyped parameters
 //===----------------------------------------------------------------------===//
 
-Effect Writes::effectOf(const FunctionFacts &F, unsigned Parameter) {
-  auto Is = [&](const Roots &From) {
-    return is_contained(From, int(Parameter));
+/// From the functions that write to those that hand them their own parameters.
+/// The other way round, what is found out within a cycle of calls would depend
+/// on where it is entered.
+void Writes::findEffects() {
+  DenseMap<Parameter, SmallVector<Parameter, 2>> HandedBy;
+  std::deque<Parameter> Found, ByOthers;
+  auto Write = [&](std::deque<Parameter> &To, const Parameter &Key,
+                   const Location &Loc, const Twine &What) {
+    if (matchesAny(nameOfId(Key.first), P.Cfg.Harmless))
+      return;
+    if (Effects.try_emplace(Key, Note{Loc, What.str()}).second)
+      To.push_back(Key);
   };
-  Effect Found;
-  auto Add = [&](const Effect &E) {
-    if (!Found.Writes || (E.Other && !Found.Other))
-      Found = E;
+  auto EachFunction = [&](auto Do) {
+    for (const auto &Entry : P.functions())
+      for (const FunctionFacts *F : Entry.second)
+        Do(*F, Entry.first());
   };
+
   // A write through a typed pointer is a site by itself.
-  for (const WriteSite &S : F.Sites)
-    if (!S.Typed && !S.Guarded && Is(S.From))
-      Add({true, S.Other, Note{S.Loc, "written to here"}});
-  for (const CallSite &C : F.Calls)
-    for (const Argument &A : C.Arguments) {
-      // The callee's own writes are judged by the type of its parameter.
-      if (!Is(A.From) || (A.TypedParameter && !C.Callee.empty()))
-        continue;
-      Effect E{true, false, Note{C.Loc, "handed to an indirect call here"}};
-      if (!C.Callee.empty())
-        E = effect(C.Callee, A.Index);
-      if (!E.Writes || (C.Guarded && !E.Other))
-        continue;
-      E.Other |= C.Other;
-      if (!E.Where)
-        E.Where = Note{C.Loc, "written to by '" + nameOfId(C.Callee).str() +
-                                  "' here"};
-      Add(E);
-    }
-  return Found;
+  EachFunction([&](const FunctionFacts &F, StringRef Id) {
+    for (const WriteSite &S : F.Sites)
+      if (!S.Typed && !S.Guarded)
+        for (int Root : S.From)
+          if (Root >= 0)
+            Write(Found, parameter(Id, Root, S.Other), S.Loc, "written to here");
+  });
+  EachFunction([&](const FunctionFacts &F, StringRef Id) {
+    for (const CallSite &C : F.Calls)
+      for (const Argument &A : C.Arguments)
+        for (int Root : A.From) {
+          if (Root < 0)
+            continue;
+          Parameter Own = parameter(Id, Root, C.Other);
+          if (C.Callee.empty()) {
+            if (!C.Guarded)
+              Write(ByOthers, Own, C.Loc, "handed to an indirect call here");
+            continue;
+          }
+          // The callee's own writes are judged by the type of its parameter.
+          if (A.TypedParameter)
+            continue;
+          auto Definitions = P.definitions(C.Callee);
+          if (!Definitions.empty()) {
+            StringRef Callee = Definitions.front()->Id;
+            if (!C.Guarded)
+              HandedBy[parameter(Callee, A.Index, false)].push_back(Own);
+            // No guard of a caller helps against another context.
+            HandedBy[parameter(Callee, A.Index, true)].push_back(
+                parameter(Id, Root, true));
+          } else if (!C.Guarded && !matchesAny(nameOfId(C.Callee), P.Cfg.Harmless)) {
+            Write(ByOthers, Own, C.Loc,
+                  "written to by '" + nameOfId(C.Callee) + "' here");
+          }
+        }
+  });
+  for (Found.insert(Found.end(), ByOthers.begin(), ByOthers.end());
+       !Found.empty(); Found.pop_front()) {
+    auto It = HandedBy.find(Found.front());
+    if (It == HandedBy.end())
+      continue;
+    Note Where = Effects.lookup(Found.front());
+    for (const Parameter &Each : It->second)
+      Write(Found, Each, Where.Loc, Where.Message);
+  }
 }
 
-Effect Writes::effect(StringRef Id, unsigned Parameter) {
-  // What is being looked at already adds nothing by calling itself.
-  auto [It, New] = Effects.try_emplace({Id.str(), Parameter});
-  if (!New)
-    return It->second;
-  Effect E;
+Effect Writes::effect(StringRef Id, unsigned Index) {
   auto Definitions = P.definitions(Id);
-  bool Harmless = matchesAny(nameOfId(Id), P.Cfg.Harmless);
   if (Definitions.empty())
-    E.Writes = !Harmless;
-  for (const FunctionFacts *F : Definitions) {
-    if (E.Other || Harmless)
-      break;
-    Effect Of = effectOf(*F, Parameter);
-    if (!E.Writes || Of.Other)
-      E = Of;
-  }
-  return Effects[{Id.str(), Parameter}] = E;
+    return {!matchesAny(nameOfId(Id), P.Cfg.Harmless), false, {}};
+  for (bool Other : {true, false})
+    if (auto It = Effects.find(parameter(Definitions.front()->Id, Index, Other));
+        It != Effects.end())
+      return {true, Other, It->second};
+  return {};
 }
 
 //===----------------------------------------------------------------------===//
@@ -340,6 +375,7 @@ void Writes::report(const Site &S) {
 }
 
 void Writes::run() {
+  findEffects();
   for (const auto &Entry : P.functions())
     for (const FunctionFacts *F : Entry.second)
       collect(*F);
