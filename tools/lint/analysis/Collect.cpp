@@ -89,8 +89,11 @@ void Collector::collect() {
 
   for (const Decl *D : U.Context.getTranslationUnitDecl()->decls()) {
     if (const auto *F = dyn_cast<FunctionDecl>(D)) {
-      if (F->hasAttr<AliasAttr>())
+      if (F->hasAttr<AliasAttr>()) {
         U.Aliases.push_back(F);
+        if (F->getFormalLinkage() == Linkage::External)
+          U.Result.Aliases.emplace_back(nameOf(F).str(), U.idOf(F));
+      }
       if (!F->doesThisDeclarationHaveABody() || F->isInvalidDecl())
         continue;
       Definitions.push_back(F);
@@ -151,6 +154,37 @@ void Collector::describe(const FunctionDecl *F, FunctionFacts &Facts) {
   }
 }
 
+/// Functions that assembly code refers to by their names. Who then calls them,
+/// and how, nobody knows.
+static void namedBy(Unit &U, llvm::StringRef Code) {
+  // An export calls nothing.
+  if (Code.contains(".export_symbol"))
+    return;
+  auto IsWord = [](char C) {
+    return llvm::isAlnum(C) || C == '_' || C == '.' || C == '$';
+  };
+  bool First = true;
+  while (!Code.empty()) {
+    char C = Code.front();
+    if (!IsWord(C)) {
+      First |= C == '\n' || C == ';';
+      // %[operand]
+      Code = Code.substr(Code.starts_with("%[") ? Code.find(']') : 1);
+      continue;
+    }
+    llvm::StringRef Word = Code.take_while(IsWord);
+    Code = Code.drop_front(Word.size());
+    // What a statement begins with is an instruction, a directive or a label.
+    if (First) {
+      First = Code.starts_with(":");
+      continue;
+    }
+    const FunctionDecl *F = U.functionNamed(Word);
+    if (F && !F->getBuiltinID())
+      U.Result.AddressesTaken.push_back({U.idOf(F), "", ""});
+  }
+}
+
 void Collector::addresses() {
   auto Add = [&](const Body::Mention &M) {
     const auto *F = cast<FunctionDecl>(M.Ref->getDecl());
@@ -158,14 +192,25 @@ void Collector::addresses() {
       return;
     AddressTaken A;
     A.Function = U.idOf(F);
-    if (M.Field)
-      A.Field = (nameOf(M.Field->getParent()) + "." + nameOf(M.Field)).str();
-    A.Type = F->getType().getCanonicalType().getUnqualifiedType().getAsString();
+    A.Field = Unit::memberName(M.Field);
+    if (!M.Lost)
+      A.Type =
+          F->getType().getCanonicalType().getUnqualifiedType().getAsString();
     U.Result.AddressesTaken.push_back(std::move(A));
   };
   llvm::for_each(U.GlobalMentions, Add);
-  for (const auto &B : U.Bodies)
+  for (const auto &B : U.Bodies) {
     llvm::for_each(B->Mentions, Add);
+    for (const FieldDecl *Field : B->Moved)
+      if (std::string Name = Unit::memberName(Field); !Name.empty())
+        U.Result.Moved.push_back(std::move(Name));
+    for (const GCCAsmStmt *A : B->Asms)
+      namedBy(U, A->getAsmString());
+  }
+  for (const FileScopeAsmDecl *A : U.FileAsms)
+    namedBy(U, A->getAsmString());
+  llvm::sort(U.Result.Moved);
+  U.Result.Moved.erase(llvm::unique(U.Result.Moved), U.Result.Moved.end());
   llvm::sort(U.Result.AddressesTaken);
   U.Result.AddressesTaken.erase(llvm::unique(U.Result.AddressesTaken),
                                 U.Result.AddressesTaken.end());

@@ -280,9 +280,7 @@ void Extractor::indirect(const CallExpr *C) {
       D && D->getOpcode() == UO_Deref)
     Callee = D->getSubExpr()->IgnoreParenImpCasts();
   if (const auto *M = dyn_cast<MemberExpr>(Callee))
-    if (const auto *Field = dyn_cast<FieldDecl>(M->getMemberDecl()))
-      Site.Field =
-          (nameOf(Field->getParent()) + "." + nameOf(Field)).str();
+    Site.Field = Unit::memberName(dyn_cast<FieldDecl>(M->getMemberDecl()));
   QualType T = C->getCallee()->getType();
   if (const auto *Pointer = T->getAs<PointerType>())
     T = Pointer->getPointeeType();

@@ -306,12 +306,17 @@ static Finding readFinding(Reader::Row R) {
 
 json::Value Facts::toJSON() const {
   Writer W;
-  json::Array FunctionRows, AddressRows, ContextRows, FindingRows;
+  json::Array FunctionRows, AddressRows, MovedRows, AliasRows, ContextRows,
+      FindingRows;
   for (const FunctionFacts &F : Functions)
     FunctionRows.push_back(W.function(F));
   for (const AddressTaken &A : AddressesTaken)
     AddressRows.push_back(
         json::Array{W.id(A.Function), W.name(A.Field), W.name(A.Type)});
+  for (const std::string &Member : Moved)
+    MovedRows.push_back(W.name(Member));
+  for (const auto &[Alias, Function] : Aliases)
+    AliasRows.push_back(json::Array{W.id(Alias), W.id(Function)});
   for (const ContextUse &C : Contexts) {
     json::Array Row;
     W.append(Row, C.Loc);
@@ -326,6 +331,8 @@ json::Value Facts::toJSON() const {
                       {"unit", Unit},
                       {"functions", std::move(FunctionRows)},
                       {"addresses", std::move(AddressRows)},
+                      {"moved", std::move(MovedRows)},
+                      {"aliases", std::move(AliasRows)},
                       {"contexts", std::move(ContextRows)},
                       {"findings", std::move(FindingRows)},
                       {"dependencies", json::Array(Dependencies)},
@@ -350,6 +357,13 @@ Expected<Facts> Facts::fromJSON(const json::Value &Value) {
     A.Field = Item.name();
     A.Type = Item.name();
     Result.AddressesTaken.push_back(std::move(A));
+  }
+  for (Reader::Row Items = Rows("moved"); Items.more();)
+    Result.Moved.push_back(Items.name());
+  for (Reader::Row Items = Rows("aliases"); Items.more();) {
+    Reader::Row Item = Items.row();
+    std::string Alias = Item.id();
+    Result.Aliases.emplace_back(std::move(Alias), Item.id());
   }
   for (Reader::Row Items = Rows("contexts"); Items.more();) {
     Reader::Row Item = Items.row();

@@ -108,7 +108,8 @@ struct AddressTaken {
   std::string Function;
   /// The member it is put into; empty for anything else.
   std::string Field;
-  /// Type of the function.
+  /// Type of the function; empty if it may be called as any other, or in a way
+  /// that no unit shows.
   std::string Type;
 
   auto operator<=>(const AddressTaken &) const = default;
@@ -131,6 +132,10 @@ struct Facts {
   std::string Unit;
   std::vector<FunctionFacts> Functions;
   std::vector<AddressTaken> AddressesTaken;
+  /// Members whose value, a function, is put elsewhere.
+  std::vector<std::string> Moved;
+  /// Other names of functions, and their ids.
+  std::vector<std::pair<std::string, std::string>> Aliases;
   std::vector<ContextUse> Contexts;
   /// What the unit by itself shows to be wrong.
   std::vector<Finding> Findings;

@@ -12,6 +12,10 @@ Program::Program(ArrayRef<Facts> Units, const Config &Cfg)
     : Cfg(Cfg), Used(Cfg.Exemptions.size()) {
   for (const Facts &Unit : Units) {
     Files[Unit.Unit] = true;
+    for (const auto &[Alias, Id] : Unit.Aliases)
+      Aliases.try_emplace(Alias, Id);
+    for (const std::string &Member : Unit.Moved)
+      Moved.insert(Member);
     for (const FunctionFacts &F : Unit.Functions) {
       auto &Variants = Functions[F.Id];
       // Most functions of headers are the same in each unit.
@@ -27,7 +31,7 @@ Program::Program(ArrayRef<Facts> Units, const Config &Cfg)
 
   for (const Facts &Unit : Units)
     for (const AddressTaken &A : Unit.AddressesTaken) {
-      auto &Known = Addresses[A.Function];
+      auto &Known = Addresses[resolve(A.Function)];
       if (none_of(Known, [&](const AddressTaken *K) { return *K == A; }))
         Known.push_back(&A);
     }
@@ -35,16 +39,22 @@ Program::Program(ArrayRef<Facts> Units, const Config &Cfg)
 
 void Program::addCalls(const FunctionFacts &F) {
   for (const std::string &Callee : F.Callees)
-    Direct[Callee].push_back({&F, nullptr});
+    Direct[resolve(Callee)].push_back({&F, nullptr});
   for (const CallSite &C : F.Calls)
     if (C.Callee.empty())
       Indirect[C.Type].push_back({&F, &C});
     else
-      Direct[C.Callee].push_back({&F, &C});
+      Direct[resolve(C.Callee)].push_back({&F, &C});
+}
+
+StringRef Program::resolve(StringRef Id) const {
+  auto It = Aliases.find(Id);
+  // Where there is code of that name as well, an alias is its stand-in.
+  return It == Aliases.end() || Functions.contains(Id) ? Id : It->second;
 }
 
 ArrayRef<const FunctionFacts *> Program::definitions(StringRef Id) const {
-  auto It = Functions.find(Id);
+  auto It = Functions.find(resolve(Id));
   if (It == Functions.end())
     return {};
   return It->second;
@@ -59,13 +69,19 @@ SmallVector<Caller, 8> Program::callers(StringRef Id, bool &Complete) const {
   if (Taken == Addresses.end())
     return Result;
   for (const AddressTaken *A : Taken->second) {
+    // As another type, or by code that is not analysed.
+    if (A->Type.empty()) {
+      Complete = false;
+      continue;
+    }
     bool Any = false;
     auto It = Indirect.find(A->Type);
     if (It != Indirect.end())
       for (const Caller &C : It->second) {
-        // What is put into one member does not come out of another one.
+        // What is put into one member does not come out of another one, as
+        // long as it stays there.
         if (!A->Field.empty() && !C.Site->Field.empty() &&
-            A->Field != C.Site->Field)
+            A->Field != C.Site->Field && !Moved.contains(A->Field))
           continue;
         Any = true;
         Result.push_back(C);

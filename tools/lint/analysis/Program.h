@@ -8,6 +8,7 @@
 
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace kpkeys::lint {
 
@@ -44,7 +45,11 @@ public:
 
 private:
   void addCalls(const FunctionFacts &F);
+  /// The id under which a function is defined, for one that may be an alias.
+  llvm::StringRef resolve(llvm::StringRef Id) const;
 
+  llvm::StringMap<llvm::StringRef> Aliases;
+  llvm::StringSet<> Moved;
   llvm::StringMap<llvm::SmallVector<const FunctionFacts *, 1>> Functions;
   llvm::StringMap<std::vector<Caller>> Direct;
   /// Indirect calls by the type of what is called.

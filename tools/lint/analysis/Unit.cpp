@@ -106,13 +106,37 @@ std::string Unit::text(SourceRange Range) {
 }
 
 std::string Unit::idOf(const FunctionDecl *F) {
-  if (const auto *Alias = F->getAttr<AliasAttr>())
-    return Alias->getAliasee().str();
+  if (const auto *Alias = F->getAttr<AliasAttr>()) {
+    const FunctionDecl *To = functionNamed(Alias->getAliasee());
+    return To && !To->hasAttr<AliasAttr>() ? idOf(To)
+                                           : Alias->getAliasee().str();
+  }
   std::string Name = nameOf(F).str();
-  if (F->getFormalLinkage() == Linkage::External)
-    return Name;
+  if (F->getFormalLinkage() == Linkage::External) {
+    // Linking goes by symbols.
+    const auto *Label = F->getAttr<AsmLabelAttr>();
+    return Label ? Label->getLabel().ltrim('\01').str() : Name;
+  }
   const FunctionDecl *Definition = F->getDefinition();
   return Name + "@" + path((Definition ? Definition : F)->getLocation());
+}
+
+const FunctionDecl *Unit::functionNamed(llvm::StringRef Name) {
+  auto It = Context.Idents.find(Name);
+  if (It == Context.Idents.end())
+    return nullptr;
+  for (const NamedDecl *D :
+       Context.getTranslationUnitDecl()->lookup(It->second))
+    if (const auto *F = dyn_cast<FunctionDecl>(D))
+      return F;
+  return nullptr;
+}
+
+std::string Unit::memberName(const FieldDecl *Field) {
+  // What is put into one member of a union comes out of another one.
+  if (!Field || Field->getParent()->isUnion())
+    return {};
+  return (nameOf(Field->getParent()) + "." + nameOf(Field)).str();
 }
 
 Finding &Unit::report(llvm::StringRef Check, SourceLocation Loc,
@@ -352,6 +376,8 @@ private:
   void assembly(const GCCAsmStmt *A);
   void assign(const Expr *Left, const Expr *Right);
   void note(const FieldDecl *Field, const Expr *Value);
+  bool mention(const Expr *E, const FieldDecl *Field, bool Lost = false);
+  void tested(const Expr *Condition);
   void children(const Stmt *S) {
     for (const Stmt *Child : S->children())
       walk(Child);
@@ -359,6 +385,8 @@ private:
 
   Body &B;
   SourceLocation ScopeEnd;
+  /// Members that hold a function, and are only called or compared.
+  llvm::SmallPtrSet<const MemberExpr *, 8> Kept;
 };
 
 } // namespace
@@ -419,21 +447,61 @@ void Walker::declarations(const DeclStmt *D) {
   }
 }
 
-void Walker::initialiser(const Expr *Init, const FieldDecl *Field) {
-  if (const auto *List = dyn_cast<InitListExpr>(Init)) {
-    list(List, Field);
-    return;
-  }
-  // The address of a function, with or without &.
+/// Whether a function can be called by a pointer of type \p T as what it is.
+static bool hasTypeOf(QualType T, const FunctionDecl *F) {
+  const auto *P = T->getAs<PointerType>();
+  const auto *To = P ? P->getPointeeType()->getAs<FunctionType>() : nullptr;
+  if (!To)
+    return T->isBooleanType() || T->isVoidType() || T->isFunctionType();
+  // noreturn and the like make no difference.
+  ASTContext &C = F->getASTContext();
+  auto Plain = [&](const FunctionType *Type) {
+    return C.adjustFunctionType(Type, FunctionType::ExtInfo())
+        ->getCanonicalTypeUnqualified();
+  };
+  return C.hasSameType(Plain(To), Plain(F->getFunctionType()));
+}
+
+/// The address of a function, with or without &, and whatever it is cast to.
+bool Walker::mention(const Expr *Init, const FieldDecl *Field, bool Lost) {
   const Expr *E = Init->IgnoreParenCasts();
   if (const auto *U = dyn_cast<UnaryOperator>(E);
       U && U->getOpcode() == UO_AddrOf)
     E = U->getSubExpr()->IgnoreParens();
   const auto *D = dyn_cast<DeclRefExpr>(E);
-  if (D && isa<FunctionDecl>(D->getDecl()))
-    B.Mentions.push_back({D, Field});
-  else
-    walk(Init);
+  const auto *F = D ? dyn_cast<FunctionDecl>(D->getDecl()) : nullptr;
+  if (!F)
+    return false;
+  B.Mentions.push_back(
+      {D, Field, Lost || !hasTypeOf(Init->getType(), F), false});
+  return true;
+}
+
+/// The member that holds a function and is meant by \p E, if it is one.
+static const MemberExpr *functionMember(const Expr *E) {
+  const auto *M = dyn_cast<MemberExpr>(E->IgnoreParenImpCasts());
+  const auto *Field = M ? dyn_cast<FieldDecl>(M->getMemberDecl()) : nullptr;
+  return Field && Field->getType()->isFunctionPointerType() ? M : nullptr;
+}
+
+/// Whether there is a function is asked, and no more.
+void Walker::tested(const Expr *Condition) {
+  if (const MemberExpr *M = Condition ? functionMember(Condition) : nullptr)
+    Kept.insert(M);
+}
+
+void Walker::initialiser(const Expr *Init, const FieldDecl *Field) {
+  if (const auto *List = dyn_cast<InitListExpr>(Init)) {
+    list(List, Field);
+    return;
+  }
+  if (mention(Init, Field))
+    return;
+  // From one structure into another one of that type.
+  if (const MemberExpr *M = functionMember(Init);
+      M && Field == M->getMemberDecl())
+    Kept.insert(M);
+  walk(Init);
 }
 
 void Walker::list(const InitListExpr *List, const FieldDecl *Field) {
@@ -471,6 +539,11 @@ void Walker::call(const CallExpr *C) {
   B.Calls.push_back(C);
   const FunctionDecl *Callee = C->getDirectCallee();
   if (!Callee) {
+    const Expr *E = C->getCallee()->IgnoreParenImpCasts();
+    if (const auto *D = dyn_cast<UnaryOperator>(E);
+        D && D->getOpcode() == UO_Deref)
+      E = D->getSubExpr();
+    tested(E);
     walk(C->getCallee());
   } else if (unsigned Builtin = Callee->getBuiltinID()) {
     // Their arguments are looked at, not evaluated.
@@ -507,7 +580,9 @@ void Walker::assembly(const GCCAsmStmt *A) {
       B.Exposed.insert(V);
   }
   for (unsigned I = 0; I < A->getNumInputs(); ++I)
-    walk(A->getInputExpr(I));
+    if (const Expr *In = A->getInputExpr(I);
+        !mention(In, nullptr, /*Lost=*/true))
+      walk(In);
 }
 
 void Walker::expression(const Expr *E) {
@@ -531,14 +606,22 @@ void Walker::expression(const Expr *E) {
     list(cast<InitListExpr>(E), nullptr);
     return;
   case Stmt::DeclRefExprClass: {
-    const auto *D = cast<DeclRefExpr>(E);
-    if (isa<FunctionDecl>(D->getDecl()))
-      B.Mentions.push_back({D, nullptr});
+    mention(E, nullptr);
     return;
   }
+  case Stmt::MemberExprClass:
+    // Read, or its address taken: whatever is written to it is walked around.
+    if (const MemberExpr *M = functionMember(E); M && !Kept.contains(M))
+      B.Moved.insert(cast<FieldDecl>(M->getMemberDecl()));
+    break;
   case Stmt::ImplicitCastExprClass:
+  case Stmt::CStyleCastExprClass:
+    if (mention(E, nullptr))
+      return;
     if (const auto *C = cast<CastExpr>(E);
-        C->getCastKind() == CK_ArrayToPointerDecay)
+        C->getCastKind() == CK_PointerToBoolean)
+      tested(C->getSubExpr());
+    else if (C->getCastKind() == CK_ArrayToPointerDecay)
       if (const VarDecl *V = variableOf(C->getSubExpr());
           V && V->hasLocalStorage() &&
           elementType(V->getType())->isPointerType())
@@ -553,12 +636,20 @@ void Walker::expression(const Expr *E) {
     }
     break;
   }
+  case Stmt::ConditionalOperatorClass:
+    tested(cast<ConditionalOperator>(E)->getCond());
+    break;
   case Stmt::BinaryOperatorClass:
   case Stmt::CompoundAssignOperatorClass: {
     const auto *Op = cast<BinaryOperator>(E);
+    if (Op->isLogicalOp() || Op->isComparisonOp()) {
+      tested(Op->getLHS());
+      tested(Op->getRHS());
+    }
     if (!Op->isAssignmentOp())
       break;
     B.Stores.push_back(E);
+    tested(Op->getLHS());
     assign(Op->getLHS(), Op->getRHS());
     if (const auto *M = dyn_cast<MemberExpr>(Op->getLHS()->IgnoreParens())) {
       initialiser(Op->getRHS(), dyn_cast<FieldDecl>(M->getMemberDecl()));
@@ -571,6 +662,8 @@ void Walker::expression(const Expr *E) {
     const auto *Op = cast<UnaryOperator>(E);
     if (Op->isIncrementDecrementOp())
       B.Stores.push_back(E);
+    if (Op->getOpcode() == UO_LNot)
+      tested(Op->getSubExpr());
     if (Op->getOpcode() == UO_AddrOf)
       if (const VarDecl *V = variableOf(Op->getSubExpr());
           V && V->hasLocalStorage() && V->getType()->isScalarType())
@@ -600,6 +693,11 @@ void Walker::walk(const Stmt *S) {
   case Stmt::GCCAsmStmtClass:
     assembly(cast<GCCAsmStmt>(S));
     return;
+  case Stmt::IfStmtClass:
+    tested(cast<IfStmt>(S)->getCond());
+    break;
+  case Stmt::WhileStmtClass:
+    tested(cast<WhileStmt>(S)->getCond());
     break;
   case Stmt::CompoundStmtClass:
   case Stmt::ForStmtClass: {

@@ -27,10 +27,15 @@ struct Body {
   struct Mention {
     const clang::DeclRefExpr *Ref;
     const clang::FieldDecl *Field;
+    /// Converted to another type than its own, or handed to assembly: what
+    /// calls it cannot be told by the type.
+    bool Lost = false;
     /// Only keeps a symbol that is exported; nothing is called through it.
     bool Export = false;
   };
   llvm::SmallVector<Mention, 2> Mentions;
+  /// Members whose value, a function, is put elsewhere.
+  llvm::SmallPtrSet<const clang::FieldDecl *, 2> Moved;
   /// What local variables and parameters are given, initialisers included.
   llvm::DenseMap<const clang::VarDecl *,
                  llvm::SmallVector<const clang::Expr *, 2>>
@@ -132,6 +137,10 @@ public:
   /// The source of an expression on one line, shortened.
   std::string text(clang::SourceRange Range);
   std::string idOf(const clang::FunctionDecl *F);
+  /// The function of that name, if this unit declares one.
+  const clang::FunctionDecl *functionNamed(llvm::StringRef Name);
+  /// What tells a member that holds functions apart; empty if nothing does.
+  static std::string memberName(const clang::FieldDecl *Field);
   std::string path(clang::SourceLocation Loc);
 
   /// pte_t and so on, or a value type of one of these.

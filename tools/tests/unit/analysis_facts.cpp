@@ -35,6 +35,8 @@ static Facts sample() {
   Function.Skipped = {{5, 6}};
   F.Functions.push_back(Function);
   F.AddressesTaken.push_back({"f@mm/a.h", "ops.fn", "void (int)"});
+  F.Moved = {"ops.fn", "ops.gn"};
+  F.Aliases = {{"f2", "f@mm/a.h"}, {"g2", "g"}};
   F.Contexts.push_back({{"mm/a.c", 1, 2}, "f", "set", "X", -3});
   F.Findings.push_back({"c", {"mm/a.c", 8, 1}, "m", {{{"x", 1, 1}, "n"}}, "f", "k", "", false});
   F.Dependencies = {"/src/mm/a.c", "/src/mm/a.h"};
@@ -51,6 +53,8 @@ TEST(Facts, SurviveWritingAndReading) {
   EXPECT_EQ(Again->Unit, F.Unit);
   EXPECT_EQ(Again->Functions, F.Functions);
   EXPECT_EQ(Again->AddressesTaken, F.AddressesTaken);
+  EXPECT_EQ(Again->Moved, F.Moved);
+  EXPECT_EQ(Again->Aliases, F.Aliases);
   EXPECT_EQ(Again->Contexts, F.Contexts);
   EXPECT_EQ(Again->Dependencies, F.Dependencies);
   ASSERT_EQ(Again->Findings.size(), 1u);

@@ -160,6 +160,36 @@ TEST(Link, MembersKeepIndirectCallsApart) {
   EXPECT_THAT(link({U}, Config()).Findings, SizeIs(1));
 }
 
+TEST(Link, MembersThatArePutElsewhereKeepNothingApart) {
+  FunctionFacts Set = function("set@a.c", "a.c"), Walk = function("walk", "a.c");
+  Set.Sites.push_back(write("a.c", {0}));
+  CallSite Guarded = call("", "a.c", {RootMemory}, true), Other = call("", "a.c", {RootMemory});
+  Guarded.Type = Other.Type = "T";
+  Guarded.Field = "ops.set";
+  Other.Field = "other.set";
+  Guarded.InScope = false;
+  Walk.Calls = {Guarded, Other};
+  Facts A = unit("a.c", {Set, Walk}), B = unit("b.c", {});
+  A.AddressesTaken.push_back({"set@a.c", "ops.set", "T"});
+  EXPECT_THAT(link({A, B}, Config()).Findings, IsEmpty());
+  B.Moved.push_back("ops.set");
+  EXPECT_THAT(link({A, B}, Config()).Findings, SizeIs(1));
+}
+
+TEST(Link, AnAliasIsCalledFromAnotherUnit) {
+  auto Units = twoUnits(call("set", "b.c", {RootMemory}, true));
+  FunctionFacts Bad = function("bad", "c.c");
+  Bad.Calls.push_back(call("alias", "c.c", {RootMemory}));
+  Units.push_back(unit("c.c", {Bad}));
+  EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
+  Units[0].Aliases.emplace_back("alias", "set");
+  ASSERT_THAT(link(Units, Config()).Findings, SizeIs(1));
+  EXPECT_EQ(link(Units, Config()).Findings[0].Loc.File, "a.c");
+  // With code of its own, the name is another function's.
+  Units.push_back(unit("d.c", {function("alias", "d.c")}));
+  EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
+}
+
 TEST(Link, AGuardedCallerDoesNotExcuseAnAddressThatGotAway) {
   auto Units = twoUnits(call("set", "b.c", {RootMemory}, true));
   EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());

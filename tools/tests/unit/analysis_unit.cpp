@@ -134,8 +134,25 @@ TEST(Unit, CallsHandOnWhatTheyGet) {
 TEST(Unit, AddressesNameTheirMember) {
   Facts F = factsOf("static void g(pte_t *p) { } struct ops { void (*fn)(pte_t *); };\n"
                     "struct ops o = { .fn = g }; void *x = (void *)g;\n");
-  EXPECT_THAT(F.AddressesTaken, ElementsAre(AddressTaken{"g@mm/a.c", "", "void (pte_t *)"},
+  // As what it is called through x does not say.
+  EXPECT_THAT(F.AddressesTaken, ElementsAre(AddressTaken{"g@mm/a.c", "", ""},
                                             AddressTaken{"g@mm/a.c", "ops.fn", "void (pte_t *)"}));
+}
+
+TEST(Unit, MembersThatArePutElsewhereAreNamed) {
+  Facts F = factsOf("struct a { void (*x)(void), (*y)(void), (*z)(void); }; struct b { void (*x)(void); };\n"
+                    "union u { void (*x)(void); };\n"
+                    "void f(struct a *a, struct b *b, union u *u)\n"
+                    "{ b->x = a->x; if (a->y) a->y(); (*a->z)(); a->z = 0; b->x = u->x; }\n");
+  EXPECT_THAT(F.Moved, ElementsAre("a.x"));
+}
+
+TEST(Unit, SymbolsAreWhatLinkingGoesBy) {
+  Facts F = factsOf("void f(void) __asm__(\"g\");\n"
+                    "static __attribute__((used)) void h(void) { f(); }\n"
+                    "void i(void) __attribute__((alias(\"h\")));\n");
+  EXPECT_THAT(F.Aliases, ElementsAre(std::pair<std::string, std::string>("i", "h@mm/a.c")));
+  EXPECT_THAT(named(F, "h").Callees, ElementsAre("g"));
 }
 
 TEST(Unit, LinesThatWereSkippedAreNamed) {
