@@ -37,6 +37,7 @@ private:
   void assembly(const GCCAsmStmt *A);
   void atomic(const AtomicExpr *A);
   void call(const CallExpr *C);
+  void cleanup(const VarDecl *V);
   bool builtin(const CallExpr *C, llvm::StringRef Name);
   void indirect(const CallExpr *C);
   bool arguments(const CallExpr *C, const FunctionDecl *Callee, CallSite &Site);
@@ -54,6 +55,7 @@ private:
   // Found first, and completed when it is known where guards are live.
   std::vector<std::pair<const Stmt *, WriteSite>> Sites;
   std::vector<std::pair<const Stmt *, CallSite>> Calls;
+  std::vector<std::pair<const VarDecl *, CallSite>> Cleanups;
   std::vector<std::pair<const Stmt *, const Expr *>> PlainStores;
 };
 
@@ -326,6 +328,19 @@ void Extractor::call(const CallExpr *C) {
   Calls.emplace_back(C, std::move(Site));
 }
 
+/// The end of a scope calls functions as well.
+void Extractor::cleanup(const VarDecl *V) {
+  const FunctionDecl *Callee = V->getAttr<CleanupAttr>()->getFunctionDecl();
+  if (!Callee || !Callee->getNumParams())
+    return;
+  CallSite Site;
+  Site.Callee = U.idOf(Callee);
+  QualType T = Callee->getParamDecl(0)->getType();
+  if (T->isPointerType() && U.isTable(T))
+    Site.Arguments.push_back({0, {RootCopy}, false, true, {}});
+  Cleanups.emplace_back(V, std::move(Site));
+}
+
 /// Of what matters only if a caller passes a table, one of a kind is enough.
 static bool isRepeated(llvm::StringSet<> &Seen, const CallSite &C) {
   std::string Key;
@@ -353,6 +368,8 @@ void Extractor::run() {
     atomic(A);
   for (const CallExpr *C : B.Calls)
     call(C);
+  for (const auto &[V, ScopeEnd] : B.Cleanups)
+    cleanup(V);
 
   std::optional<Flow> Paths;
   if (Flow::concerns(U, B)) {
@@ -361,6 +378,8 @@ void Extractor::run() {
       Paths->watch(S);
     for (const auto &[S, Site] : Calls)
       Paths->watch(S);
+    for (const auto &[V, Site] : Cleanups)
+      Paths->watchCleanup(V);
     for (auto [S, Shown] : PlainStores)
       Paths->watchPlainStore(S, Shown);
     Paths->run();
@@ -407,6 +426,9 @@ void Extractor::run() {
   };
   for (auto &[S, Site] : Calls)
     Add(Site, S->getBeginLoc(), Paths ? Paths->at(S) : StatementState());
+  for (auto &[V, Site] : Cleanups)
+    Add(Site, V->getLocation(),
+        Paths ? Paths->atCleanup(V) : StatementState());
 }
 
 void extractFunction(Unit &U, const Body &B, FunctionFacts &F) {

@@ -90,6 +90,7 @@ public:
   Unit &U;
   const Body &B;
   llvm::DenseMap<const Stmt *, StatementState> Watched;
+  llvm::DenseMap<const VarDecl *, std::optional<StatementState>> Cleanups;
   llvm::DenseMap<const Stmt *, std::pair<unsigned, const Expr *>> PlainStores;
 
 private:
@@ -119,6 +120,7 @@ private:
   void destroyed(const CallExpr *C, const Expr *E, State &S);
   void flushPending(State &S);
   void record(const Stmt *T, const State &S);
+  void recordCleanup(const VarDecl *V, const State &S);
   StatementState describe(const State &S) const;
 
   State transfer(const CFGBlock *Block, State S);
@@ -864,12 +866,32 @@ void Flow::Impl::element(const CFGElement &E, State &S) {
     statement(T->getStmt(), S);
     return;
   }
-  if (std::optional<CFGCleanupFunction> C = E.getAs<CFGCleanupFunction>())
-    if (auto It = Guards.find(C->getVarDecl()); It != Guards.end()) {
-      close(It->second, S, true);
-      if (const Opening &O = Openings[It->second]; O.Copied)
-        end(O.Loc, S);
-    }
+  std::optional<CFGCleanupFunction> C = E.getAs<CFGCleanupFunction>();
+  if (!C)
+    return;
+  recordCleanup(C->getVarDecl(), S);
+  if (auto It = Guards.find(C->getVarDecl()); It != Guards.end()) {
+    close(It->second, S, true);
+    if (const Opening &O = Openings[It->second]; O.Copied)
+      end(O.Loc, S);
+  }
+}
+
+/// A scope has several ends: what is guarded is so at all of them.
+void Flow::Impl::recordCleanup(const VarDecl *V, const State &S) {
+  auto It = Cleanups.find(V);
+  if (It == Cleanups.end() || !Reporting)
+    return;
+  StatementState Here = describe(S);
+  if (std::optional<StatementState> &Others = It->second) {
+    Here.InScope |= Others->InScope;
+    Here.InSection |= Others->InSection;
+    Here.Other |= Others->Other;
+    if (!Others->Guarded)
+      Here.Notes = std::move(Others->Notes);
+    Here.Guarded &= Others->Guarded;
+  }
+  It->second = std::move(Here);
 }
 
 //===----------------------------------------------------------------------===//
@@ -1147,6 +1169,8 @@ void Flow::watchPlainStore(const Stmt *S, const Expr *Shown) {
   I->PlainStores.try_emplace(S, I->PlainStores.size(), Shown);
 }
 
+void Flow::watchCleanup(const VarDecl *V) { I->Cleanups.try_emplace(V); }
+
 void Flow::run() {
   I->prepare();
   I->run();
@@ -1158,5 +1182,9 @@ Entry Flow::entry() {
 }
 
 StatementState Flow::at(const Stmt *S) const { return I->Watched.lookup(S); }
+
+StatementState Flow::atCleanup(const VarDecl *V) const {
+  return I->Cleanups.lookup(V).value_or(StatementState());
+}
 
 } // namespace kpkeys::lint

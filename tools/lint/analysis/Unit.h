@@ -268,10 +268,14 @@ public:
   void watch(const clang::Stmt *S);
   /// A plain store to a page table.
   void watchPlainStore(const clang::Stmt *S, const clang::Expr *Shown);
+  /// A variable whose cleanup function's runs are asked for.
+  void watchCleanup(const clang::VarDecl *V);
   void run();
   StatementState at(const clang::Stmt *S) const;
   /// What a constructor or a setter leaves entered. Reports nothing.
   Entry entry();
+  /// What holds wherever the cleanup function runs.
+  StatementState atCleanup(const clang::VarDecl *V) const;
 
   /// Whether a function needs it: the others are never under a guard.
   static bool concerns(Unit &U, const Body &B);

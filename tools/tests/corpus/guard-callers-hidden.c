@@ -4,6 +4,58 @@
 
 #define SET(p) WRITE_ONCE(*(p), __pte(1))
 
+/* A cleanup function that is called under a guard elsewhere. */
+static void clear_at_end(pte_t **pp) { SET(*pp); } // CHECK: 40 pgtable-guard
+void clear_by_hand(pte_t *p)
+{
+	guard(kpkeys_hardened_pgtables)();
+	clear_at_end(&p);
+}
+void clear_by_scope(pte_t *p)
+{
+	pte_t *q __cleanup(clear_at_end) = p;
+
+	use(q->pte);
+}
+
+/* One that only ever runs under the guard, which ends after it. */
+static void clear_under_guard(pte_t **pp) { SET(*pp); } // OK
+void scope_in_guard(pte_t *p)
+{
+	guard(kpkeys_hardened_pgtables)();
+	pte_t *q __cleanup(clear_under_guard) = p;
+
+	if (condition())
+		return;
+	use(q->pte);
+}
+
+/* One that runs after the guard has ended. */
+static void clear_after_guard(pte_t **pp) { SET(*pp); } // CHECK: 45 pgtable-guard
+void guard_in_scope(pte_t *p)
+{
+	pte_t *q __cleanup(clear_after_guard) = p;
+	guard(kpkeys_hardened_pgtables)();
+
+	use(q->pte);
+}
+
+/* The destructor of another class. */
+static pte_t *entry(void);
+DEFINE_LOCK_GUARD_0(clears, _T->p = entry(), WRITE_ONCE(*_T->p, __pte(0)), pte_t *p) // CHECK: 46 pgtable-guard
+void clears_at_end(void)
+{
+	guard(clears)();
+	use(1);
+}
+void clears_by_hand(void)
+{
+	class_clears_t t = class_clears_constructor();
+	guard(kpkeys_hardened_pgtables)();
+
+	class_clears_destructor(&t);
+}
+
 /* What one member holds is put into another one. */
 struct from { void (*set)(pte_t *, short); void (*copied)(pte_t *, short *); };
 struct to { void (*cb)(pte_t *, short); void (*copied)(pte_t *, short *); };
