@@ -28,6 +28,8 @@ struct Question {
   /// Callers' guards do not count.
   bool Anyhow;
   bool Wrong = false;
+  /// Something other than the functions that lead here calls one of them.
+  bool Entered = false;
   /// Where it goes wrong.
   std::optional<Note> Because;
   Question *Next = nullptr;
@@ -75,6 +77,7 @@ private:
   void investigate(Question &Q);
   void depend(Question &Q, StringRef Function, int Root, bool Anyhow,
               const Note &Via);
+  void checkEntered();
   void spread();
   void report(const Site &S);
   void explain(Finding &F, const Question *Q) const;
@@ -277,8 +280,10 @@ void Writes::investigate(Question &Q) {
     return Fail("nothing that is analysed calls '" + F->Name + "'");
 
   for (const Caller &C : Callers) {
-    if (C.Site && C.Site->Guarded && !Q.Anyhow)
+    if (C.Site && C.Site->Guarded && !Q.Anyhow) {
+      Q.Entered = true;
       continue;
+    }
     bool Other = C.Site && C.Site->Other, Anyhow = Q.Anyhow || Other;
     Location Loc{C.In->File, C.In->Line, 1};
     if (C.Site)
@@ -300,6 +305,7 @@ void Writes::investigate(Question &Q) {
       if (int(A.Index) != Q.Root)
         continue;
       Shown = true;
+      Q.Entered |= is_contained(A.From, int(RootCopy));
       if (A.From.empty())
         depend(Q, C.In->Id, RootMemory, Anyhow, Via);
       for (int Root : A.From)
@@ -310,6 +316,33 @@ void Writes::investigate(Question &Q) {
     // one is passed something that the callee takes for a table.
     if (!Shown)
       depend(Q, C.In->Id, RootMemory, Anyhow, Via);
+    else if (none_of(Arguments, [&](const Argument &A) {
+               return int(A.Index) == Q.Root;
+             }))
+      Q.Entered = true;
+  }
+}
+
+/// Functions that only call each other are called by nothing that is seen.
+void Writes::checkEntered() {
+  std::deque<Question *> Entered;
+  for (auto &[Key, Q] : Questions)
+    if (Q->Wrong || Q->Entered)
+      Entered.push_back(Q.get());
+  for (; !Entered.empty(); Entered.pop_front())
+    for (auto &[Asker, Via] : Entered.front()->Askers)
+      if (!Asker->Wrong && !Asker->Entered) {
+        Asker->Entered = true;
+        Entered.push_back(Asker);
+      }
+  for (auto &[Key, Q] : Questions) {
+    if (Q->Wrong || Q->Entered)
+      continue;
+    const FunctionFacts *F = P.definitions(Q->Function).front();
+    Q->Wrong = true;
+    Q->Because = Note{{F->File, F->Line, 1},
+                      "nothing that is analysed calls '" + F->Name +
+                          "' but what it leads to"};
   }
 }
 
@@ -384,6 +417,7 @@ void Writes::run() {
     Open.pop_front();
     investigate(*Q);
   }
+  checkEntered();
   spread();
   for (const Site &S : Sites)
     report(S);

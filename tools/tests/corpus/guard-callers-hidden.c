@@ -154,6 +154,37 @@ void call_exported(pte_t *p)
 	asm volatile("operand: mov x0, %[operand]\n operand x0" : : [operand] "r" (1) : "x0");
 }
 
+/* Two that only call each other: whatever enters here is not seen. */
+void odd(pte_t *p, int n);
+void even(pte_t *p, int n)
+{
+	SET(p); // CHECK: 2 pgtable-guard
+	if (n)
+		odd(p, n - 1);
+}
+void odd(pte_t *p, int n)
+{
+	SET(p); // CHECK: 2 pgtable-guard
+	if (n)
+		even(p, n - 1);
+}
+
+/* A ring that is entered under a guard. */
+static void ring_b(pte_t *p, int n);
+static void ring_c(pte_t *p, int n);
+static void ring_a(pte_t *p, int n)
+{
+	SET(p); // OK
+	ring_b(p, n);
+}
+static void ring_b(pte_t *p, int n)
+{
+	SET(p); // OK
+	ring_c(p, n);
+}
+static void ring_c(pte_t *p, int n) { if (n) ring_a(p, n - 1); }
+void ring(pte_t *p) { guard(kpkeys_hardened_pgtables)(); ring_b(p, 4); }
+
 /* A symbol under another name. */
 void labelled(pte_t *p) { SET(p); } // CHECK: 27 pgtable-guard
 void other_name(pte_t *p) __asm__("labelled");

@@ -190,6 +190,18 @@ TEST(Link, AnAliasIsCalledFromAnotherUnit) {
   EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
 }
 
+TEST(Link, FunctionsThatOnlyCallEachOtherAreCalledByNobody) {
+  FunctionFacts A = function("a", "a.c"), B = function("b", "b.c"), Good = function("good", "a.c");
+  A.Sites.push_back(write("a.c", {0}));
+  A.Calls.push_back(call("b", "a.c", {0}));
+  B.Calls.push_back(call("a", "b.c", {0}));
+  auto R = link({unit("a.c", {A}), unit("b.c", {B})}, Config());
+  ASSERT_THAT(R.Findings, SizeIs(1));
+  EXPECT_THAT(R.Findings[0].Notes[0].Message, HasSubstr("nothing that is analysed calls"));
+  Good.Calls.push_back(call("b", "a.c", {RootMemory}, true));
+  EXPECT_THAT(link({unit("a.c", {A, Good}), unit("b.c", {B})}, Config()).Findings, IsEmpty());
+}
+
 TEST(Link, AGuardedCallerDoesNotExcuseAnAddressThatGotAway) {
   auto Units = twoUnits(call("set", "b.c", {RootMemory}, true));
   EXPECT_THAT(link(Units, Config()).Findings, IsEmpty());
