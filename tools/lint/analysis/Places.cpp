@@ -143,6 +143,9 @@ Origin Places::load(const Expr *Lvalue) {
   // An element of a local array of pointers may be any of them.
   while (const auto *S = dyn_cast<ArraySubscriptExpr>(L))
     L = S->getBase()->IgnoreParenImpCasts();
+  if (const auto *C = dyn_cast<CompoundLiteralExpr>(L);
+      C && C->getType()->isArrayType())
+    return pointer(C->getInitializer());
   if (const auto *D = dyn_cast<DeclRefExpr>(L))
     if (const auto *V = dyn_cast<VarDecl>(D->getDecl()))
       if (!V->getType()->isRecordType() &&

@@ -372,6 +372,7 @@ private:
   void list(const InitListExpr *List, const FieldDecl *Field);
   void expression(const Expr *E);
   void declarations(const DeclStmt *D);
+  void bounds(QualType T);
   void call(const CallExpr *C);
   void assembly(const GCCAsmStmt *A);
   void assign(const Expr *Left, const Expr *Right);
@@ -422,6 +423,16 @@ void Walker::note(const FieldDecl *Field, const Expr *Value) {
     B.FieldValues[Field].push_back(Value);
 }
 
+/// How long an array is, is found out at run time.
+void Walker::bounds(QualType T) {
+  while (const auto *A =
+             dyn_cast<ArrayType>(T->getUnqualifiedDesugaredType())) {
+    if (const auto *Variable = dyn_cast<VariableArrayType>(A))
+      walk(Variable->getSizeExpr());
+    T = A->getElementType();
+  }
+}
+
 void Walker::declarations(const DeclStmt *D) {
   for (const Decl *Each : D->decls()) {
     const auto *V = dyn_cast<VarDecl>(Each);
@@ -429,14 +440,7 @@ void Walker::declarations(const DeclStmt *D) {
       continue;
     if (V->hasAttr<CleanupAttr>())
       B.Cleanups.emplace_back(V, ScopeEnd);
-    // How long an array is, is found out at run time.
-    QualType Bound = V->getType();
-    while (const auto *A =
-               dyn_cast<ArrayType>(Bound->getUnqualifiedDesugaredType())) {
-      if (const auto *Variable = dyn_cast<VariableArrayType>(A))
-        walk(Variable->getSizeExpr());
-      Bound = A->getElementType();
-    }
+    bounds(V->getType());
     const Expr *Init = V->getInit();
     if (!Init)
       continue;
@@ -588,7 +592,9 @@ void Walker::assembly(const GCCAsmStmt *A) {
 void Walker::expression(const Expr *E) {
   switch (E->getStmtClass()) {
   case Stmt::UnaryExprOrTypeTraitExprClass:
-  case Stmt::OffsetOfExprClass:
+    if (const auto *Of = cast<UnaryExprOrTypeTraitExpr>(E);
+        Of->getKind() == UETT_SizeOf && Of->isArgumentType())
+      bounds(Of->getArgumentType());
     return;
   case Stmt::GenericSelectionExprClass:
     walk(cast<GenericSelectionExpr>(E)->getResultExpr());

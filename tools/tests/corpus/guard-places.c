@@ -154,6 +154,7 @@ void members(pte_t *ptep, int i)
 	*l.raw[0] = 0; // CHECK: 2 pgtable-guard
 	k.raw[1] = (u64 *)ptep;
 	*k.raw[i] = 0; // CHECK: 2 pgtable-guard
+	*(u64 *[]){ (u64 *)ptep, l.raw[1] }[i] = 0; // CHECK: 2 pgtable-guard
 	fill(filled);
 	filled[0]->pte = 1; // CHECK: 2 pgtable-guard
 	kept[i]->pte = 1; // OK
@@ -175,5 +176,7 @@ void array_bound(pte_t *ptep)
 	int a[({ ptep->pte = 0; 4; })]; // CHECK: 11 pgtable-guard
 
 	use(sizeof(a)); // OK
+	use(sizeof(int[({ ptep->pte = 1; 4; })])); // CHECK: 20 pgtable-guard
+	use(offsetof(struct table, entry[(ptep->pte = 1)])); // CHECK: 36 pgtable-guard
 	use(sizeof(ptep->pte = 1)); // OK
 }
