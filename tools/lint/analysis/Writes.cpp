@@ -5,8 +5,8 @@
 // of the form "is this function, or this parameter of it, only ever reached
 // under a guard", which lead to the same questions about callers. Where another
 // context is in effect, no guard of a caller helps, and the question is whether
-// a table can get there at all. Everything is assumed to be right until a way is found that is not, so that recursion
-// decides nothing.
+// a table can get there at all. Everything is assumed to be right until a way is
+// found that is not, so that recursion decides nothing.
 #include "Program.h"
 
 #include "llvm/ADT/DenseMap.h"
