@@ -70,6 +70,8 @@ struct State {
   bool Acted = false;
   /// The switch of a pair has said that it has switched.
   bool Switched = false;
+  /// Holders of what the caller set that may have been restored.
+  llvm::BitVector GivenBack;
   int Released = -1;
   /// Where what the caller had entered may have ended.
   SourceLocation Ended;
@@ -361,6 +363,7 @@ State Flow::Impl::start() const {
   S.May.resize(Openings.size());
   S.Lost.resize(Openings.size());
   S.Pending.resize(PlainStores.size());
+  S.GivenBack.resize(Holders.size());
   for (const ValueDecl *D : Holders) {
     int Initial = DefNothing;
     if (isa<ParmVarDecl>(D) || (isa<FieldDecl>(D) && IsDestructor))
@@ -644,8 +647,16 @@ void Flow::Impl::restore(const CallExpr *C, const Expr *E, State &S) {
   if (D.count(DefOther) || D.count(DefNothing))
     S.Must.clear();
   // What the caller had entered is over.
-  if (D.count(DefCaller))
+  if (D.count(DefCaller)) {
+    int H = holder(E);
+    if (H >= 0 && S.GivenBack.test(H))
+      complain(C->getBeginLoc(),
+               "'" + Text + "' is restored, and may have been before",
+               "again " + Text);
+    if (H >= 0)
+      S.GivenBack.set(H);
     end(C->getBeginLoc(), S);
+  }
 }
 
 void Flow::Impl::splitSwitch(const CallExpr *C, const FunctionDecl *Callee,
@@ -1017,6 +1028,7 @@ bool Flow::Impl::join(State &Into, const State &From) const {
   Into.Section |= From.Section;
   Into.Acted &= From.Acted;
   Into.Switched &= From.Switched;
+  Into.GivenBack |= From.GivenBack;
   Into.Released = std::max(Into.Released, From.Released);
   if (Into.Ended.isInvalid())
     Into.Ended = From.Ended;
