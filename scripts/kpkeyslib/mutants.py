@@ -44,7 +44,7 @@ VARIANTS = {
     "kpti": ("el1", "kpti=on"),
 }
 # What is done in user land, of kunit/userland/tests.list: all of it is judged without another kernel to compare with.
-USERLAND = userland.Run("userland", "page tables protected", "enabled",
+USERLAND = userland.Run("userland", "page tables protected", "enabled", userland.ENABLED,
                         names=("kunit-hardened", "memory-hotplug", "processes", "mappings"))
 SURVIVORS = guests.KUNIT / "mutants" / "survivors.txt"
 # Mutants that only user land notices.
@@ -203,7 +203,8 @@ def judge_userland(mutant: Mutant, report: selftests.Report, console: str, tests
     hits = HITS.search(console)
     if hits and int(hits[1]) == mutant.site.number:
         mutant.hits = max(mutant.hits, int(hits[2]))
-    found = userland.judge({USERLAND.name: report}, tests, userland.Exceptions(), (USERLAND,)).problems
+    skips = userland.read_exceptions(userland.SOURCES / "exceptions.txt").skips
+    found = userland.judge({USERLAND.name: report}, tests, userland.Exceptions(skips=skips), (USERLAND,)).problems
     mutant.failures = [problem.partition(": ")[2] for problem in found]
     if found:
         mutant.killed = mutant.failures[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "")

@@ -80,7 +80,7 @@ KTAP version 1
 ok 1 kexec_after # exit=0 time=2.0 orphans=0
 # end
 """
-KEXEC = userland.Run("kexec", "", "enabled", names=("kexec", "kexec_after"))
+KEXEC = userland.Run("kexec", "", "enabled", userland.ENABLED, names=("kexec", "kexec_after"))
 TWO = (userland.HARDENED, userland.OFF)
 EXCEPTIONS = userland.Exceptions(fails={"merge": "it wants more CPUs"})
 
@@ -272,6 +272,47 @@ class GuestTest(Judged):
         verdict = self.judge(feature=DISABLED)
         self.assert_fails(verdict, "disabled on the command line; it must be enabled")
         self.assert_fails(self.judge(feature="Booting Linux"), "says of the protection: nothing")
+
+    def test_boot_line_is_not_what_it_should_be(self):
+        """The reason is part of it."""
+        self.assert_fails(self.judge(feature="kpkeys_hardened_pgtables: enabled, 0 early page table pages protected"), "it must be enabled, and say")
+        self.assert_fails(self.judge(feature="kpkeys_hardened_pgtables: enabled"), "it must be enabled, and say")
+
+
+class KunitTest(Judged):
+    """A suite that runs once more after boot."""
+
+    RUN = userland.Run("kunit", "", "enabled", userland.ENABLED, names=("kunit-hardened",))
+    TESTS = {**TESTS, "kunit-hardened": Test("kunit-hardened", True, 60, userland.KUNIT)}
+    TEXT = """\
+KTAP version 1
+1..1
+  # Subtest: kunit-hardened
+  TAP version 13
+  1..2
+  ok 1 user_pte
+  ok 2 efi_pgd # SKIP there are no EFI runtime services
+ok 1 kunit-hardened # exit=0 time=2.0 orphans=0
+# end
+"""
+
+    def judge_kunit(self, skips: dict[str, str], text: str = TEXT) -> userland.Verdict:
+        return userland.judge({"kunit": userland.read(console(text, ENABLED))}, self.TESTS, userland.Exceptions(skips=skips), (self.RUN,))
+
+    def test_known_skip(self):
+        verdict = self.judge_kunit({"kunit-hardened:efi_pgd": "there are no EFI runtime services"})
+        self.assertEqual((verdict.problems, verdict.passed, len(verdict.skips)), ([], 1, 1))
+
+    def test_unknown_skip(self):
+        self.assert_fails(self.judge_kunit({}), "efi_pgd # SKIP there are no EFI runtime services, which exceptions.txt does not say")
+
+    def test_other_reason(self):
+        verdict = self.judge_kunit({"kunit-hardened:efi_pgd": "no time"})
+        self.assert_fails(verdict, "which exceptions.txt does not say")
+
+    def test_not_skipped(self):
+        known = {"kunit-hardened:efi_pgd": "there are no EFI runtime services", "kunit-hardened:user_pte": "because"}
+        self.assert_fails(self.judge_kunit(known), "user_pte was not skipped: because")
 
 
 class KexecTest(Judged):
