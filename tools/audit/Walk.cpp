@@ -697,7 +697,8 @@ void Walker::write(const Instruction &Ins, const State &S, uint64_t Address) {
     W.Grants |= Grants;
     W.Batch |= Grants && S.Key.Checked;
     Result.BatchLeaves |= !Given && S.Key.Checked;
-    if (Grants) {
+    // What was read while the register was permissive is no less so when it is put back.
+    if (Grants || (Given && !Way.Key.Writer)) {
       Way.Key.Writer = Address;
       Way.Key.WriterBatch = S.Key.Checked;
     } else if (!Given) {

@@ -123,6 +123,26 @@ endfn f
               ElementsAre("por-return f"));
 }
 
+TEST(AuditGuard, SavedAfterTheSet) {
+  // Both are restored, and the last one from what was read in between.
+  EXPECT_THAT(findings(R"(
+fn f
+  mrs_por x9
+  orr x10, x9, #0x40
+  msr_por x10
+  isb
+  mrs_por x12
+  str x1, [x0]
+  msr_por x9
+  isb
+  msr_por x12
+  isb
+  ret
+endfn f
+)"),
+              ElementsAre("por-return f"));
+}
+
 TEST(AuditGuard, SavedInCalleeSavedRegister) {
   EXPECT_THAT(findings(R"(
 fn f
