@@ -116,7 +116,8 @@ private:
   /// ways, with states of their own, go to Moving.
   std::optional<uint64_t> step(uint64_t Address, const Node &N, State &S);
   void flow(const State &S, ArrayRef<uint64_t> To);
-  void goOn(const State &S, uint64_t Address) { flow(S, at(Address)->Next); }
+  void goOn(const State &S, uint64_t Address);
+  void fallOver(const State &S, uint64_t Address, const Node &N);
   bool merge(State &Into, const State &From, unsigned Round);
   void arrive(uint64_t Address, const State &S);
   void forget(State &S, uint64_t Live);
@@ -787,6 +788,18 @@ void Walker::flow(const State &S, ArrayRef<uint64_t> To) {
     Moving.emplace_back(Address, S);
 }
 
+void Walker::goOn(const State &S, uint64_t Address) {
+  const Node &N = *at(Address);
+  fallOver(S, Address, N);
+  flow(S, N.Next);
+}
+
+/// Straight into another function: the same as a jump to it.
+void Walker::fallOver(const State &S, uint64_t Address, const Node &N) {
+  for (uint64_t Place : N.Over)
+    finish(S, Address, Place);
+}
+
 std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) {
   const Instruction &Ins = N.Ins;
   ++Result.States;
@@ -813,6 +826,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
   if (!N.Static.empty()) {
     for (uint64_t Target : N.Static)
       branch(S, Target);
+    fallOver(S, Address, N);
     return onwards();
   }
   switch (Ins.Kind) {
@@ -916,6 +930,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
   case Op::OtherBranch:
     other(Ins, S, Address);
     branch(S, Ins.Target);
+    fallOver(S, Address, N);
     return onwards();
   case Op::Call:
   case Op::IndirectCall: {
@@ -967,10 +982,8 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
   }
   for (uint64_t Fixup : N.Fixups)
     branch(S, Fixup);
-  // Straight into another function: the same as a jump to it.
   if (Ins.Kind != Op::Break)
-    for (uint64_t Place : N.Over)
-      finish(S, Address, Place);
+    fallOver(S, Address, N);
   return onwards();
 }
 

@@ -736,6 +736,26 @@ TEST(AuditCall, FallsIntoTheNextFunction) {
   EXPECT_THAT(findings("fn f\n set\nendfn f\nfn g\n ret\nendfn g\n"), ElementsAre("por-return f"));
 }
 
+TEST(AuditCall, FallsIntoTheNextFunctionBehindAnything) {
+  const std::string Text = R"(
+fn f
+  mrs_por x9
+  orr x10, x9, #0x40
+1: msr_por x10
+  isb
+  HOLE
+endfn f
+fn g
+  ret
+endfn g
+)";
+  auto with = [&](const char *Line) { return findings(filled(Text, Line)); };
+  for (const char *Last : {"nop", "csel x1, x2, x3, hi", "mrs x1, TPIDR_EL1", "cbz x1, 1b", "tbnz x1, #3, 1b",
+                           "cmp x1, #3\n b.hi 1b"})
+    EXPECT_THAT(with(Last), ElementsAre("por-return f")) << Last;
+  EXPECT_THAT(with("msr_por x10"), ElementsAre("por-isb f", "por-return f"));
+}
+
 TEST(AuditCall, LastCallDoesNotComeBack) {
   EXPECT_THAT(findings("fn f\n msr_por xzr\n isb\n bl g\nendfn f\nfn h\n ret\nendfn h\n"), IsEmpty());
 }
