@@ -826,8 +826,11 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
   if (!N.Static.empty()) {
     for (uint64_t Target : N.Static)
       branch(S, Target);
-    fallOver(S, Address, N);
-    return onwards();
+    // Anything but one of the two is carried out until it is patched.
+    if (Ins.Kind == Op::Nop || Ins.Kind == Op::Branch) {
+      fallOver(S, Address, N);
+      return onwards();
+    }
   }
   switch (Ins.Kind) {
   case Op::Nop:

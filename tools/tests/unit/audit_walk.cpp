@@ -885,6 +885,11 @@ endfn f
               ElementsAre("por-argument f"));
 }
 
+TEST(AuditStaticKey, DoesNotHideAnInstruction) {
+  EXPECT_THAT(findings("fn f\n1: msr_por x0\n isb\n ret\n2: ret\nendfn f\n jump_entry 1b, 2b\n"),
+              ElementsAre("por-argument f"));
+}
+
 TEST(AuditFixup, IsAWay) {
   EXPECT_THAT(findings(R"(
 fn f
