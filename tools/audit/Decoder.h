@@ -18,6 +18,9 @@ enum SystemRegister : uint16_t {
   PorEl12 = 0xed14,
 };
 
+/// The flags, as a system register.
+constexpr uint16_t SystemFlags = 0xda10;
+
 /// Words of "msr REG, xN", whatever N is.
 constexpr uint32_t WriteMask = 0xffffffe0;
 constexpr uint32_t writeOf(SystemRegister Reg) { return 0xd5100000u | (static_cast<uint32_t>(Reg) & 0x7fff) << 5; }

@@ -891,6 +891,10 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
       write(Ins, S, Address);
       return std::nullopt;
     }
+    if (Ins.System == SystemFlags) {
+      S.Flag = Flags();
+      S.Key.Decision = 0;
+    }
     break;
   case Op::Branch:
     branch(S, Ins.Target);

@@ -923,6 +923,11 @@ TEST(AuditBranch, ThatCannotBeTaken) {
   EXPECT_THAT(sites("fn f\n mov x1, #4\n tbnz x1, #2, 1f\n msr_por x0\n isb\n1: ret\nendfn f\n"), ElementsAre("f idle none"));
 }
 
+TEST(AuditBranch, OnFlagsThatWereWritten) {
+  EXPECT_THAT(findings("fn f\n mov x3, xzr\n cmp x3, #0\n msr nzcv, x0\n b.eq 1f\n msr_por x1\n isb\n1: ret\nendfn f\n"),
+              ElementsAre("por-argument f"));
+}
+
 TEST(AuditBug, EndsAWay) {
   const std::string Text = R"(
 fn f
