@@ -386,6 +386,12 @@ Expected<std::unique_ptr<Decoder>> Decoder::create() {
   return std::unique_ptr<Decoder>(new Decoder(std::move(I)));
 }
 
+/// "dc zva" and its relatives: to LLVM, a sys instruction like any other.
+static bool zeroesMemory(uint32_t Word) {
+  unsigned Operation = Word >> 5 & 7;
+  return (Word & 0xffffff00) == 0xd50b7400 && (Operation == 1 || Operation == 3 || Operation == 4);
+}
+
 Instruction Decoder::decode(uint32_t Word, uint64_t Address) {
   Instruction Out;
   uint8_t Bytes[4];
@@ -409,7 +415,7 @@ Instruction Decoder::decode(uint32_t Word, uint64_t Address) {
   Out.General = Info.General;
   Out.Size = Info.Size;
   Out.MayLoad = Desc.mayLoad();
-  Out.MayStore = Desc.mayStore();
+  Out.MayStore = Desc.mayStore() || zeroesMemory(Word);
   I->generic(Inst, Desc, Out);
   auto reg = [&](unsigned N) { return I->reg(Inst, N); };
   auto imm = [&](unsigned N) { return Impl::imm(Inst, N); };

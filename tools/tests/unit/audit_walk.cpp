@@ -197,7 +197,7 @@ endfn f
 
 TEST(AuditGuard, SavedSlotIsOverwritten) {
   for (const char *Store : {"str x1, [sp, #16]", "str w1, [sp, #20]", "stp x1, x2, [sp, #8]", "stp q0, q1, [sp]",
-                            "strb w1, [sp, #23]", "str x1, [sp, x2]", "stxr w3, x1, [sp]"})
+                            "strb w1, [sp, #23]", "str x1, [sp, x2]", "stxr w3, x1, [sp]", "mov x3, sp\n dc zva, x3"})
     EXPECT_THAT(findings(std::string(R"(
 fn f
   sub sp, sp, #48
@@ -432,7 +432,8 @@ endfn f
 
 TEST(AuditIsb, AtomicsAreStores) {
   for (const char *Store : {"stlr x1, [x0]", "stxr w3, x1, [x0]", "swp x1, x2, [x0]", "cas x1, x2, [x0]", "stset x1, [x0]",
-                            "stp x1, x2, [x0], #16", "str q0, [x0]", "strb w1, [x0, x2]"})
+                            "stp x1, x2, [x0], #16", "str q0, [x0]", "strb w1, [x0, x2]", "dc zva, x0",
+                            "dc gzva, x0"})
     EXPECT_THAT(findings(std::string("fn f\n mrs_por x9\n orr x10, x9, #0x40\n msr_por x10\n ") + Store +
                          "\n isb\n msr_por x9\n isb\n ret\nendfn f\n"),
                 ElementsAre("por-isb f"))
