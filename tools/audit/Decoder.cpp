@@ -517,7 +517,8 @@ Instruction Decoder::decode(uint32_t Word, uint64_t Address) {
   default:
     if (Info.Kind == Op::Branch || Info.Kind == Op::OtherBranch)
       I->target(Inst, Address, Out);
-    else if (Info.Kind == Op::IndirectBranch && Inst.getNumOperands())
+    else if ((Info.Kind == Op::IndirectBranch || Info.Kind == Op::IndirectCall || Info.Kind == Op::Return) &&
+             Inst.getNumOperands())
       Out.A = reg(0);
     break;
   }

@@ -108,7 +108,8 @@ private:
   Targets jump(uint64_t Target) const;
   void explore();
   void findLive();
-  std::optional<Targets> resolve(uint64_t Branch);
+  std::optional<Targets> resolve(ValueId Target);
+  std::optional<uint64_t> knownTarget(const Instruction &Ins, const State &S) const;
 
   // The values
   void runBlock(uint64_t Leader, const State &From);
@@ -162,7 +163,8 @@ private:
   std::set<uint64_t> Todo;
   std::set<uint64_t> Bases; ///< Addresses in F that the code computes.
   std::map<uint64_t, Table> Loads; ///< Instructions that may read a jump table.
-  std::map<uint64_t, Targets> Resolved;
+  std::map<uint64_t, Targets> Resolved; ///< By tables.
+  std::map<uint64_t, Targets> Known;    ///< By an address in the register.
   /// States on their way within the current block.
   std::vector<std::pair<uint64_t, State>> Moving;
   bool Restart = false;
@@ -301,10 +303,11 @@ void Walker::explore() {
       following();
       break;
     case Op::IndirectBranch:
-      if (auto It = Resolved.find(Address); It != Resolved.end())
-        llvm::for_each(It->second, branch);
-      break;
     case Op::Return:
+      for (const auto *Jumps : {&Resolved, &Known})
+        if (auto It = Jumps->find(Address); It != Jumps->end())
+          llvm::for_each(It->second, branch);
+      break;
     case Op::ExceptionReturn:
       break;
     case Op::Break:
@@ -746,11 +749,28 @@ void Walker::finish(const State &S, uint64_t Address, uint64_t Callee) {
     report(EventKind::NoBarrier, S.Key.Pending, Address, Callee, S.Key.PendingBatch);
 }
 
-/// Targets of a computed jump: the entries of the tables that were loaded from
-/// and lead into F. Too many do no harm, as they are ways that are not taken.
-std::optional<Walker::Targets> Walker::resolve(uint64_t Branch) {
+/// The address in the register of a jump or call, if it is just one.
+std::optional<uint64_t> Walker::knownTarget(const Instruction &Ins, const State &S) const {
+  std::optional<uint64_t> Target = Ins.A < RegSP ? Values.constantOf(S.Regs[Ins.A]) : std::nullopt;
+  return Target && I.code(*Target) ? Target : std::nullopt;
+}
+
+/// Targets of a jump to @p Target: the entries of the tables that it was loaded
+/// from and that lead into F. Too many do no harm, as they are ways that are
+/// not taken; those of a table for something else would hide that there are others.
+std::optional<Walker::Targets> Walker::resolve(ValueId Target) {
+  auto isFrom = [&](uint64_t Load) {
+    return llvm::any_of(Values.get(Target), [&](const Bits &B) {
+      return llvm::any_of(B.Parts, [&](const Part &P) {
+        return Values.origin(P.Origin) == Origin{Source::Memory, Load} ||
+               Values.origin(P.Origin) == Origin{Source::Computed, 0};
+      });
+    });
+  };
   Targets Found;
   for (const auto &[Address, T] : Loads) {
+    if (!isFrom(Address))
+      continue;
     for (unsigned N = 0; N < MostTableEntries; ++N) {
       std::optional<uint64_t> Entry = I.data(T.Address + uint64_t(N) * T.Size, T.Size);
       if (!Entry)
@@ -941,7 +961,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     return onwards();
   case Op::Call:
   case Op::IndirectCall: {
-    uint64_t To = Ins.Kind == Op::Call ? Ins.Target : 0;
+    uint64_t To = Ins.Kind == Op::Call ? Ins.Target : knownTarget(Ins, S).value_or(0);
     CalleeKind Kind = To ? Callee(To) : CalleeKind::Ordinary;
     if (Kind == CalleeKind::ReturnsNot)
       return std::nullopt;
@@ -951,13 +971,28 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     // Behind the end of a function nothing of it follows: that call does not come back.
     return onwards();
   }
+  case Op::Return:
   case Op::IndirectBranch: {
+    if (std::optional<uint64_t> Target = knownTarget(Ins, S)) {
+      Targets &Ways = Known[Address];
+      if (leaves(*Target) || is_contained(Ways, *Target)) {
+        branch(S, *Target);
+      } else {
+        Ways.push_back(*Target);
+        Restart = true;
+      }
+      return std::nullopt;
+    }
+    if (Ins.Kind == Op::Return) {
+      finish(S, Address, 0);
+      return std::nullopt;
+    }
     if (auto It = Resolved.find(Address); It != Resolved.end()) {
       for (uint64_t Target : It->second)
         branch(S, Target);
       return std::nullopt;
     }
-    if (std::optional<Targets> Found = resolve(Address)) {
+    if (std::optional<Targets> Found = resolve(S.Regs[Ins.A])) {
       Resolved[Address] = *Found;
       Restart = true;
       return std::nullopt;
@@ -968,9 +1003,6 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     finish(S, Address, 0);
     return std::nullopt;
   }
-  case Op::Return:
-    finish(S, Address, 0);
-    return std::nullopt;
   case Op::ExceptionReturn:
     S.Key.Pending = 0;
     finish(S, Address, 0);

@@ -1002,6 +1002,52 @@ endfn f
   EXPECT_THAT(findings("fn f\n msr_por xzr\n isb\n br x1\nendfn f\n"), IsEmpty());
 }
 
+TEST(AuditJumpTable, OfSomethingElse) {
+  // The jump goes where memory says, not where a table says that is used as well.
+  const std::string Text = R"(
+fn f
+  sub sp, sp, #16
+  adrp x8, table
+  add x8, x8, :lo12:table
+  adr x9, 1f
+  ldrb w10, [x8, x0]
+  ldr x5, [x6]
+  br HOLE
+1: msr_por xzr
+  isb
+  add sp, sp, #16
+  ret
+endfn f
+  .section .rodata, "a"
+table:
+  .byte 0
+)";
+  EXPECT_THAT(findings(filled(Text, "x5")), ElementsAre("por-jump f", "por-unreached f"));
+  EXPECT_THAT(findings(filled(Text, "x9")), IsEmpty());
+}
+
+TEST(AuditJump, ToAnAddressInARegister) {
+  const std::string Text = R"(
+fn f
+  sub sp, sp, #16
+  adr x8, HOLE
+  mov x1, #0x17
+  br x8
+  mov x1, #0x50
+1: msr_por x1
+  isb
+  add sp, sp, #16
+  ret
+endfn f
+fn g
+  ret
+endfn g
+)";
+  EXPECT_THAT(findings(filled(Text, "1f")), IsEmpty());
+  EXPECT_THAT(findings(filled(Text, "g")), ElementsAre("por-unreached f"));
+  EXPECT_THAT(findings("fn f\n adr x8, 1f\n ret x8\n1: msr_por x0\n isb\n ret\nendfn f\n"), ElementsAre("por-argument f"));
+}
+
 TEST(AuditMappingSymbols, DataIsNoCode) {
   EXPECT_THAT(sites("fn f\n ret\n .word 0xd518a280\nendfn f\n"), IsEmpty());
   EXPECT_THAT(findings("fn f\n ret\n .inst 0xd518a280\nendfn f\n"), ElementsAre("por-unreached f"));
