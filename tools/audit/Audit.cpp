@@ -316,6 +316,11 @@ AuditResult Auditor::run(const Function *Only) {
     for (const auto &[Address, Reg] : All)
       for (const Function *F : owners(Address))
         Chosen[F->Start] = F;
+    // Data is a write only if some way leads there.
+    for (SystemRegister Reg : Registers)
+      for (uint64_t Address : I.find(writeOf(Reg), WriteMask, /*Data=*/true))
+        for (const Function *F : owners(Address))
+          Chosen[F->Start] = F;
   }
   auto kindOf = [&](uint64_t Callee) {
     const Function *F = I.functionFrom(Callee);

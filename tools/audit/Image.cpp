@@ -559,7 +559,12 @@ bool Image::isCode(const Section &S, uint64_t Address) {
 
 std::optional<uint32_t> Image::code(uint64_t Address) const {
   const Section *S = sectionAt(Address);
-  if (!S || !S->Executable || Address % 4 || S->End - Address < 4 || !isCode(*S, Address))
+  return S && isCode(*S, Address) ? word(Address) : std::nullopt;
+}
+
+std::optional<uint32_t> Image::word(uint64_t Address) const {
+  const Section *S = sectionAt(Address);
+  if (!S || !S->Executable || Address % 4 || S->End - Address < 4)
     return std::nullopt;
   return support::endian::read32le(S->Bytes.data() + (Address - S->Start));
 }
@@ -571,14 +576,14 @@ std::optional<uint64_t> Image::data(uint64_t Address, unsigned Size) const {
   return read(S->Bytes.data() + (Address - S->Start), Size);
 }
 
-std::vector<uint64_t> Image::find(uint32_t Match, uint32_t Mask) const {
+std::vector<uint64_t> Image::find(uint32_t Match, uint32_t Mask, bool Data) const {
   std::vector<uint64_t> Found;
   for (const Section &S : Sections) {
     if (!S.Executable)
       continue;
     const uint8_t *Bytes = S.Bytes.data();
     for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4)
-      if ((support::endian::read32le(Bytes + Offset) & Mask) == Match && isCode(S, S.Start + Offset))
+      if ((support::endian::read32le(Bytes + Offset) & Mask) == Match && isCode(S, S.Start + Offset) != Data)
         Found.push_back(S.Start + Offset);
   }
   return Found;

@@ -52,11 +52,14 @@ public:
 
   /// The instruction word at @p Address, if that is code.
   std::optional<uint32_t> code(uint64_t Address) const;
+  /// The word at @p Address, if it can be executed: code, or data in between.
+  std::optional<uint32_t> word(uint64_t Address) const;
   /// @p Size bytes at @p Address as a little-endian number, from any section.
   std::optional<uint64_t> data(uint64_t Address, unsigned Size) const;
 
   /// Addresses of all instructions w with (w & @p Mask) == @p Match, ascending.
-  std::vector<uint64_t> find(uint32_t Match, uint32_t Mask) const;
+  /// With @p Data, those among them that are said to be data.
+  std::vector<uint64_t> find(uint32_t Match, uint32_t Mask, bool Data = false) const;
 
   llvm::ArrayRef<Function> functions() const { return Functions; }
   /// The function that @p Address lies in, or null.

@@ -178,14 +178,19 @@ Node *Walker::at(uint64_t Address) {
   auto It = Code.find(Address);
   if (It != Code.end())
     return It->second.get();
-  std::optional<uint32_t> Word = I.code(Address);
+  std::optional<uint32_t> Word = I.word(Address);
   if (!Word)
     return nullptr;
   auto N = std::make_unique<Node>();
   N->Ins = D.decode(*Word, Address);
   N->Fixups = I.fixups(Address);
   N->Static = I.staticBranches(Address);
+  // What is executed is code, whatever it is called. Behind a call that does
+  // not come back there may be data, and it is not.
+  const bool MayEnd = is_contained({Op::Call, Op::IndirectCall, Op::Break}, N->Ins.Kind);
   for (uint64_t Place : next(Address)) {
+    if (MayEnd && !I.code(Place) && I.word(Place))
+      continue;
     if (leaves(Place))
       N->Over.push_back(Place);
     else
@@ -201,7 +206,7 @@ bool Walker::isOwnPart(const Function &Other) const {
 }
 
 bool Walker::leaves(uint64_t Target) const {
-  if (!I.code(Target))
+  if (!I.word(Target))
     return true;
   const Function *There = I.functionFrom(Target);
   return There && !isOwnPart(*There);
@@ -752,7 +757,7 @@ void Walker::finish(const State &S, uint64_t Address, uint64_t Callee) {
 /// The address in the register of a jump or call, if it is just one.
 std::optional<uint64_t> Walker::knownTarget(const Instruction &Ins, const State &S) const {
   std::optional<uint64_t> Target = Ins.A < RegSP ? Values.constantOf(S.Regs[Ins.A]) : std::nullopt;
-  return Target && I.code(*Target) ? Target : std::nullopt;
+  return Target && I.word(*Target) ? Target : std::nullopt;
 }
 
 /// Targets of a jump to @p Target: the entries of the tables that it was loaded

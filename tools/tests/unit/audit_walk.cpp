@@ -1053,6 +1053,13 @@ TEST(AuditMappingSymbols, DataIsNoCode) {
   EXPECT_THAT(findings("fn f\n ret\n .inst 0xd518a280\nendfn f\n"), ElementsAre("por-unreached f"));
 }
 
+TEST(AuditMappingSymbols, DataThatIsExecutedIsCode) {
+  EXPECT_THAT(findings("fn f\n nop\n .word 0xd518a280\n isb\n ret\nendfn f\n"), ElementsAre("por-argument f"));
+  EXPECT_THAT(findings("fn f\n b 1f\n ret\n1: .word 0xd518a280, 0xd5033fdf, 0xd65f03c0\nendfn f\n"),
+              ElementsAre("por-argument f"));
+  EXPECT_THAT(sites("fn f\n bl panic\n .word 0xd518a280\nendfn f\n"), IsEmpty());
+}
+
 TEST(AuditCold, IsPartOfItsFunction) {
   const std::string Text = R"(
 fn f
