@@ -145,8 +145,11 @@ void Auditor::note(Finding &To, uint64_t At, const Twine &Message) const {
 const Function *Auditor::parent(const Function &Part) {
   StringRef Name = StringRef(Part.Name).split(".cold").first;
   if (ByName.empty())
-    for (const Function &F : I.functions())
+    for (const Function &F : I.functions()) {
       ByName.emplace(F.Name, &F);
+      for (const std::string &Alias : F.Aliases)
+        ByName.emplace(Alias, &F);
+    }
   auto [First, Last] = ByName.equal_range(Name.str());
   for (auto It = First; It != Last; ++It)
     if (It->second->File == Part.File || std::next(First) == Last)

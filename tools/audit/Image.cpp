@@ -543,6 +543,15 @@ Expected<Image> Image::load(std::unique_ptr<MemoryBuffer> Buffer) {
   return I;
 }
 
+bool Function::hasPart(const Function &Other) const {
+  auto isWhole = [&](StringRef Whole) {
+    StringRef Rest = Other.Name;
+    return Rest.consume_front(Whole) && Rest.starts_with(".cold");
+  };
+  // It is called after any of the names.
+  return isWhole(Name) || llvm::any_of(Aliases, isWhole);
+}
+
 const Image::Section *Image::sectionAt(uint64_t Address) const {
   auto It = llvm::upper_bound(Sections, Address, [](uint64_t A, const Section &S) { return A < S.Start; });
   if (It == Sections.begin())

@@ -28,6 +28,8 @@ struct Function {
 
   /// Name that tells static functions of different files apart: "mmu.c:set_pgd".
   std::string qualifiedName() const { return File.empty() ? Name : File + ":" + Name; }
+  /// Whether @p Other is a piece that the compiler has moved away from this one.
+  bool hasPart(const Function &Other) const;
 };
 
 /// An entry of .altinstructions: instructions that may be put over others at boot.

@@ -102,7 +102,6 @@ private:
   // The graph
   Node *at(uint64_t Address);
   bool leaves(uint64_t Target) const;
-  bool isOwnPart(const Function &Other) const;
   void expand(uint64_t Address, bool Sequential, Targets &To) const;
   Targets next(uint64_t Address) const;
   Targets jump(uint64_t Target) const;
@@ -199,17 +198,11 @@ Node *Walker::at(uint64_t Address) {
   return (Code[Address] = std::move(N)).get();
 }
 
-/// Whether @p Other is a piece that the compiler has moved away from F.
-bool Walker::isOwnPart(const Function &Other) const {
-  StringRef Rest = Other.Name;
-  return Rest.consume_front(F.Name) && Rest.starts_with(".cold");
-}
-
 bool Walker::leaves(uint64_t Target) const {
   if (!I.word(Target))
     return true;
   const Function *There = I.functionFrom(Target);
-  return There && !isOwnPart(*There);
+  return There && !F.hasPart(*There);
 }
 
 /// The places where execution may be when it comes to @p Address: there, and

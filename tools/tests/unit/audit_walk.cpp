@@ -1080,6 +1080,27 @@ f.cold:
   EXPECT_THAT(with("msr_por x1\n isb"), ElementsAre("por-argument f"));
 }
 
+TEST(AuditCold, IsNamedAfterAnAlias) {
+  EXPECT_THAT(findings(R"(
+fn f
+  .globl a
+  .set a, f
+  .type a, %function
+  set
+  cbz x0, f.cold
+  restore
+  ret
+endfn f
+  .size a, . - a
+  .type f.cold, %function
+f.cold:
+  restore
+  ret
+  .size f.cold, . - f.cold
+)"),
+              IsEmpty());
+}
+
 TEST(AuditUnreached, BehindTheEnd) {
   EXPECT_THAT(findings("fn f\n ret\n msr_por x0\nendfn f\n"), ElementsAre("por-unreached f"));
   EXPECT_THAT(findings("fn f\n ret\nendfn f\n msr_por x0\n ret\n"), ElementsAre("por-unreached "));
