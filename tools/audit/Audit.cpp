@@ -93,6 +93,9 @@ private:
 
   std::vector<const Function *> owners(uint64_t Address);
   const Function *parent(const Function &Part);
+  using Chosen = std::map<uint64_t, const Function *>;
+  using Entries = std::set<std::pair<uint64_t, uint64_t>>;
+  bool findEntries(Chosen &Functions, Entries &Into, const std::set<uint64_t> &Strays);
   void judge(const Function &F, const WalkResult &R);
   void judgeValue(const Function &F, const Write &W);
   void judgeEvents(const Function &F, const WalkResult &R);
@@ -307,9 +310,47 @@ void Auditor::judge(const Function &F, const WalkResult &R) {
   judgeEvents(F, R);
 }
 
+/// Find the ways into the middle of @p Functions: from there on nothing is known
+/// of the registers. A function that jumps there is walked itself, which knows
+/// more. Returns whether anything is new. @p Strays are known to belong to one.
+bool Auditor::findEntries(Chosen &Functions, Entries &Into, const std::set<uint64_t> &Strays) {
+  // A cold part has no way in but from its function.
+  std::map<uint64_t, std::pair<uint64_t, const Function *>> Middle;
+  for (const auto &[Start, F] : Functions)
+    Middle[Start + 4] = {F->End, F};
+  for (const Function &Part : I.functions())
+    if (StringRef(Part.Name).contains(".cold"))
+      if (const Function *Whole = parent(Part); Whole && Functions.contains(Whole->Start))
+        Middle[Part.Start] = {Part.End, Whole};
+  std::vector<std::pair<uint64_t, uint64_t>> Ranges;
+  for (const auto &[Start, End] : Middle)
+    Ranges.emplace_back(Start, End.first);
+  auto owner = [&](uint64_t Address) -> const Function * {
+    auto It = Middle.upper_bound(Address);
+    return It == Middle.begin() || Address >= std::prev(It)->second.first ? nullptr : std::prev(It)->second.second;
+  };
+  bool New = false;
+  for (uint64_t Label : I.labels())
+    if (const Function *F = owner(Label))
+      New |= Into.emplace(F->Start, Label).second;
+  for (const Jump &J : I.jumpsInto(Ranges)) {
+    const Function *F = owner(J.To);
+    ArrayRef<uint64_t> Homes = I.homes(J.From);
+    const Function *From = I.functionAt(Homes.empty() ? J.From : Homes.front());
+    bool Inside = From ? From == F || F->hasPart(*From) : Strays.contains(J.From);
+    if (Inside && !J.IsCall)
+      continue;
+    if (From && !J.IsCall && !I.functionFrom(J.To))
+      New |= Functions.emplace(From->Start, From).second;
+    else
+      New |= Into.emplace(F->Start, J.To).second;
+  }
+  return New;
+}
+
 AuditResult Auditor::run(const Function *Only) {
   std::map<uint64_t, SystemRegister> All;
-  std::map<uint64_t, const Function *> Chosen;
+  Auditor::Chosen Chosen;
   if (Only) {
     Chosen[Only->Start] = Only;
   } else {
@@ -339,20 +380,29 @@ AuditResult Auditor::run(const Function *Only) {
       It->second = kindOf(Callee);
     return It->second;
   };
-  std::set<uint64_t> Reached;
+  std::set<uint64_t> Reached, Strays;
   std::vector<std::pair<const Function *, WalkResult>> Walked;
-  for (const auto &[Start, F] : Chosen) {
-    WalkResult R = walk(I, D, *F, cached);
-    ++Out.Functions;
-    Out.Instructions += R.Instructions;
-    Out.States += R.States;
-    for (const auto &[Address, W] : R.Writes)
-      if (Reached.insert(Address).second)
-        record(F, W, true);
-    if (R.BatchLeaves)
-      BatchEnds.insert(Start);
-    Walked.emplace_back(F, std::move(R));
-  }
+  Entries Into, Done;
+  do {
+    for (const auto &[Start, F] : Chosen)
+      Into.emplace(Start, Start);
+    for (const auto &[Start, Entry] : Into) {
+      if (!Done.emplace(Start, Entry).second)
+        continue;
+      const Function *F = Chosen.at(Start);
+      WalkResult R = walk(I, D, *F, Entry, cached);
+      Out.Functions += Entry == Start;
+      Out.Instructions += R.Instructions;
+      Out.States += R.States;
+      for (const auto &[Address, W] : R.Writes)
+        if (Reached.insert(Address).second)
+          record(F, W, true);
+      if (R.BatchLeaves)
+        BatchEnds.insert(Start);
+      Strays.insert(R.Strays.begin(), R.Strays.end());
+      Walked.emplace_back(F, std::move(R));
+    }
+  } while (!Only && findEntries(Chosen, Into, Strays));
   for (const auto &[F, R] : Walked)
     judge(*F, R);
   if (Only)

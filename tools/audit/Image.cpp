@@ -361,8 +361,11 @@ void ImageLoader::makeFunctions() {
     }
     bool IsFunction = S.Type == ELF::STT_FUNC || S.Type == ELF::STT_GNU_IFUNC;
     // Assembly code may have a size without a type. A bare label is no boundary.
-    if (!IsFunction && (S.Type != ELF::STT_NOTYPE || !S.Size))
+    if (!IsFunction && (S.Type != ELF::STT_NOTYPE || !S.Size)) {
+      if (S.Type == ELF::STT_NOTYPE && S.Binding != ELF::STB_LOCAL)
+        I.Labels.push_back(S.Value);
       continue;
+    }
     unsigned Rank = (IsFunction ? 0 : 4) + (S.Binding == ELF::STB_GLOBAL ? 0 : S.Binding == ELF::STB_WEAK ? 1 : 2);
     Found.push_back({&S, Rank});
   }
@@ -594,6 +597,42 @@ std::vector<uint64_t> Image::find(uint32_t Match, uint32_t Mask, bool Data) cons
     for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4)
       if ((support::endian::read32le(Bytes + Offset) & Mask) == Match && isCode(S, S.Start + Offset) != Data)
         Found.push_back(S.Start + Offset);
+  }
+  return Found;
+}
+
+/// How far a direct branch goes; nothing of any other instruction.
+static std::optional<int64_t> branchDistance(uint32_t Word) {
+  if ((Word & 0x7c000000) == 0x14000000) // b, bl
+    return SignExtend64<28>((Word & 0x03ffffff) << 2);
+  if ((Word & 0xff000000) == 0x54000000 || (Word & 0x7e000000) == 0x34000000) // b.cond, cbz, cbnz
+    return SignExtend64<21>((Word >> 5 & 0x7ffff) << 2);
+  if ((Word & 0x7e000000) == 0x36000000) // tbz, tbnz
+    return SignExtend64<16>((Word >> 5 & 0x3fff) << 2);
+  return std::nullopt;
+}
+
+std::vector<Jump> Image::jumpsInto(ArrayRef<std::pair<uint64_t, uint64_t>> Ranges) const {
+  std::vector<Jump> Found;
+  if (Ranges.empty())
+    return Found;
+  const uint64_t Least = Ranges.front().first, Most = Ranges.back().second;
+  for (const Section &S : Sections) {
+    if (!S.Executable)
+      continue;
+    const uint8_t *Bytes = S.Bytes.data();
+    for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4) {
+      uint32_t Word = support::endian::read32le(Bytes + Offset);
+      std::optional<int64_t> Distance = branchDistance(Word);
+      if (!Distance)
+        continue;
+      uint64_t From = S.Start + Offset, To = From + static_cast<uint64_t>(*Distance);
+      if (To < Least || To >= Most)
+        continue;
+      auto It = llvm::upper_bound(Ranges, To, [](uint64_t A, const auto &R) { return A < R.first; });
+      if (It != Ranges.begin() && To < std::prev(It)->second && isCode(S, From))
+        Found.push_back({From, To, (Word & 0xfc000000) == 0x94000000});
+    }
   }
   return Found;
 }

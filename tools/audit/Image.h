@@ -40,6 +40,12 @@ struct Alternative {
   unsigned Replaced = 0;
 };
 
+/// A direct branch in the code.
+struct Jump {
+  uint64_t From = 0, To = 0;
+  bool IsCall = false;
+};
+
 /// A kernel, or a module of one: its code, and the tables that change the code
 /// or the way through it. A module is laid out at made-up addresses and
 /// relocated, so that it looks like a linked kernel.
@@ -63,7 +69,12 @@ public:
   /// With @p Data, those among them that are said to be data.
   std::vector<uint64_t> find(uint32_t Match, uint32_t Mask, bool Data = false) const;
 
+  /// All direct branches to an address in @p Ranges, which are sorted and apart.
+  std::vector<Jump> jumpsInto(llvm::ArrayRef<std::pair<uint64_t, uint64_t>> Ranges) const;
+
   llvm::ArrayRef<Function> functions() const { return Functions; }
+  /// Addresses of labels that other files know, and that are no functions.
+  llvm::ArrayRef<uint64_t> labels() const { return Labels; }
   /// The function that @p Address lies in, or null.
   const Function *functionAt(uint64_t Address) const;
   /// The function that starts at @p Address, or null.
@@ -123,6 +134,7 @@ private:
   std::vector<std::unique_ptr<uint8_t[]>> Copies; ///< Of sections that relocation changed.
   std::vector<Section> Sections;                 ///< By address.
   std::vector<Function> Functions;               ///< By address.
+  std::vector<uint64_t> Labels;
   llvm::DenseMap<uint64_t, std::string> External;
   llvm::DenseMap<uint64_t, llvm::SmallVector<Alternative, 1>> Alternatives;
   llvm::DenseMap<uint64_t, Targets> After, Homes, Branches, Fixups;

@@ -91,8 +91,8 @@ bool isWrite(const Instruction &Ins) {
 
 class Walker {
 public:
-  Walker(const Image &I, Decoder &D, const Function &F, CalleeFunction Callee)
-      : I(I), D(D), F(F), Callee(Callee) {}
+  Walker(const Image &I, Decoder &D, const Function &F, uint64_t Start, CalleeFunction Callee)
+      : I(I), D(D), F(F), Start(Start), Callee(Callee) {}
 
   WalkResult run();
 
@@ -153,6 +153,7 @@ private:
   const Image &I;
   Decoder &D;
   const Function &F;
+  const uint64_t Start;
   CalleeFunction Callee;
   ValueTable Values;
   WalkResult Result;
@@ -256,7 +257,7 @@ void Walker::explore() {
     }
   };
   Order.clear();
-  target(F.Start, nullptr);
+  target(Start, nullptr);
   while (!Stack.empty() && Seen.size() <= MostInstructions) {
     uint64_t Address = Stack.back();
     Stack.pop_back();
@@ -1151,7 +1152,7 @@ WalkResult Walker::run() {
     findLive();
     if (Code.size() > MostInstructions)
       report(EventKind::GaveUp, 0, F.Start);
-    for (uint64_t Place : jump(F.Start))
+    for (uint64_t Place : jump(Start))
       arrive(Place, Entry);
     while (!Todo.empty() && !Restart) {
       uint64_t Leader = *Todo.begin();
@@ -1165,13 +1166,16 @@ WalkResult Walker::run() {
     }
   } while (Restart);
   Result.Instructions = Code.size();
+  for (const auto &[Address, N] : Code)
+    if ((Address < F.Start || Address >= F.End) && !I.functionAt(Address))
+      Result.Strays.insert(Address);
   return std::move(Result);
 }
 
 } // namespace
 
-WalkResult walk(const Image &I, Decoder &D, const Function &F, CalleeFunction Callee) {
-  return Walker(I, D, F, Callee).run();
+WalkResult walk(const Image &I, Decoder &D, const Function &F, uint64_t Entry, CalleeFunction Callee) {
+  return Walker(I, D, F, Entry, Callee).run();
 }
 
 } // namespace kpkeys::audit

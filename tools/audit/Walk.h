@@ -58,10 +58,12 @@ struct WalkResult {
   std::set<Event> Events;
   bool BatchLeaves = false; ///< There is a write that ends a batch.
   std::set<uint64_t> Callees;
+  std::set<uint64_t> Strays; ///< Instructions on the way that are in no function.
   unsigned Instructions = 0, States = 0;
 };
 
-/// Follow all ways through @p F from its entry: reaching definitions of
+/// Follow all ways through @p F from @p Entry, its start or a place where others
+/// come in: reaching definitions of
 /// registers, of the flags and of the frame, one set for each value that
 /// POR_EL1 may have. @p Callee tells about functions that are called.
 ///
@@ -69,7 +71,7 @@ struct WalkResult {
 /// (each one with a write is walked by itself), x19 to x29, and what lies in
 /// the frame below addresses that were given away. Bit 3 of POR_EL1, part of
 /// an encoding that is reserved, is 0.
-WalkResult walk(const Image &I, Decoder &D, const Function &F, CalleeFunction Callee);
+WalkResult walk(const Image &I, Decoder &D, const Function &F, uint64_t Entry, CalleeFunction Callee);
 
 } // namespace kpkeys::audit
 

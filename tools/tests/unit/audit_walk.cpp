@@ -761,6 +761,52 @@ TEST(AuditCall, LastCallDoesNotComeBack) {
   EXPECT_THAT(findings("fn f\n msr_por xzr\n isb\n bl g\nendfn f\nfn h\n ret\nendfn h\n"), IsEmpty());
 }
 
+TEST(AuditCall, IntoTheMiddle) {
+  const std::string Text = R"(
+fn f
+  mov x0, #0x17
+1: msr_por x0
+  isb
+  ret
+endfn f
+fn g
+  HOLE
+  ret
+endfn g
+)";
+  auto with = [&](const char *Line) { return findings(filled(Text, Line)); };
+  EXPECT_THAT(with("bl f"), IsEmpty());
+  EXPECT_THAT(with("bl 1b"), ElementsAre("por-argument f"));
+  // Of a jump, more is known than of a call.
+  EXPECT_THAT(with("b 1b"), ElementsAre("por-argument g"));
+  EXPECT_THAT(with("cbz x1, 1b"), ElementsAre("por-argument g"));
+  EXPECT_THAT(with("mov x0, #0x27\n tbz x1, #4, 1b"), IsEmpty());
+  EXPECT_THAT(with("ldr x0, [x1]\n bl h\nendfn g\nfn h\n b 1b"), ElementsAre("por-argument h"));
+  // Over a function that does not write itself.
+  EXPECT_THAT(with("mov x0, #0x27\n2: b 1b\nendfn g\nfn h\n b 2b"), ElementsAre("por-argument h"));
+}
+
+TEST(AuditCall, IntoTheMiddleFromInside) {
+  EXPECT_THAT(findings(R"(
+fn f
+  stp x29, x30, [sp, #-16]!
+  bl 1f
+  mov x0, #0x17
+1: msr_por x0
+  isb
+  ldp x29, x30, [sp], #16
+  ret
+endfn f
+)"),
+              ElementsAre("por-argument f"));
+}
+
+TEST(AuditCall, LabelInTheMiddle) {
+  const char Text[] = "fn f\n mov x0, #0x17\n HOLE\ninner: msr_por x0\n isb\n ret\nendfn f\n";
+  EXPECT_THAT(findings(filled(Text, ".globl inner")), ElementsAre("por-argument f"));
+  EXPECT_THAT(findings(filled(Text, "")), IsEmpty());
+}
+
 TEST(AuditCall, ProloguesOfAllKinds) {
   EXPECT_THAT(findings(R"(
 fn f
@@ -1078,6 +1124,26 @@ f.cold:
   auto with = [&](const char *Line) { return findings(filled(Text, Line)); };
   EXPECT_THAT(with("nop"), IsEmpty());
   EXPECT_THAT(with("msr_por x1\n isb"), ElementsAre("por-argument f"));
+}
+
+TEST(AuditCold, IsEnteredByOthers) {
+  EXPECT_THAT(findings(R"(
+fn f
+  mov x1, #0x17
+  cbz x0, f.cold
+  ret
+endfn f
+  .type f.cold, %function
+f.cold:
+  msr_por x1
+  isb
+  ret
+  .size f.cold, . - f.cold
+fn g
+  b f.cold
+endfn g
+)"),
+              ElementsAre("por-argument f"));
 }
 
 TEST(AuditCold, IsNamedAfterAnAlias) {
