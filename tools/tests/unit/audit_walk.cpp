@@ -904,6 +904,24 @@ endfn f
               ElementsAre("por-argument f"));
 }
 
+TEST(AuditAlternative, OfACallback) {
+  // The kernel writes the instruction anew, with an immediate that is not known.
+  EXPECT_THAT(findings(R"(
+fn f
+  mov x0, #0x27
+1: mov x0, #0x17
+  msr_por x0
+  isb
+  ret
+endfn f
+  .section .altinstructions, "a"
+  .word 1b - ., 0
+  .hword 0x8007
+  .byte 4, 0
+)"),
+              Contains("por-computed f"));
+}
+
 TEST(AuditStaticKey, BothWays) {
   const std::string Text = R"(
 fn f
