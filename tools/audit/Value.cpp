@@ -8,6 +8,7 @@
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 using namespace llvm;
 
@@ -20,6 +21,8 @@ namespace {
 constexpr size_t MostAlternatives = 4;
 /// Origins that a value keeps where a loop takes long to settle.
 constexpr size_t MostOrigins = 4;
+/// What is farther from sp is not in the frame, whatever it was made of.
+constexpr int64_t FarthestFrame = int64_t(1) << 32;
 
 enum MemoOp : uint8_t { OpAnd, OpOr, OpXor, OpInvert, OpAdd, OpSub, OpLeft, OpRight, OpTruncate, OpExtract, OpInsert, OpJoin, OpRead, OpRough, OpConstant, OpFrom };
 
@@ -53,23 +56,6 @@ Bits constantBits(uint64_t C) {
   B.Ones = C;
   B.Zeros = ~C;
   return B;
-}
-
-/// Whether @p Wide says less than @p Narrow, and nothing else.
-bool covers(const Bits &Wide, const Bits &Narrow) {
-  if (Wide.Frame || (Wide.Zeros & ~Narrow.Zeros) || (Wide.Ones & ~Narrow.Ones) || (Wide.Read & ~Narrow.Read))
-    return false;
-  auto mask = [&](const Part &P) {
-    for (const Part &Q : Wide.Parts)
-      if (Q.Origin == P.Origin && Q.Moved == P.Moved)
-        return Q.Mask;
-    return uint64_t(0);
-  };
-  for (const Part &P : Narrow.Parts)
-    if (P.Mask & ~mask(P))
-      return false;
-  uint64_t Constant = Narrow.Frame ? All : Narrow.known() & ~Wide.known();
-  return !(Constant & ~mask(Part{0, false, 0}));
 }
 
 } // namespace
@@ -147,6 +133,33 @@ void ValueTable::finish(Bits &B) {
   });
 }
 
+/// What @p To is made of, if that was an address in the frame.
+void ValueTable::addFrame(Bits &To, const Bits &From) {
+  if (From.Frame)
+    addPart(To, intern(Origin{Source::Frame, static_cast<uint64_t>(*From.Frame)}), true, All);
+}
+
+/// Whether @p Wide says less than @p Narrow, and nothing else.
+bool ValueTable::covers(const Bits &Wide, const Bits &Narrow) const {
+  if (Wide.Frame || (Wide.Zeros & ~Narrow.Zeros) || (Wide.Ones & ~Narrow.Ones) || (Wide.Read & ~Narrow.Read))
+    return false;
+  if (Narrow.Frame)
+    return llvm::any_of(Wide.Parts, [&](const Part &P) {
+      const Origin &O = Origins[P.Origin];
+      return P.Mask == All && O.From == Source::Frame && static_cast<int64_t>(O.Detail) <= *Narrow.Frame;
+    });
+  auto mask = [&](const Part &P) {
+    for (const Part &Q : Wide.Parts)
+      if (Q.Origin == P.Origin && Q.Moved == P.Moved)
+        return Q.Mask;
+    return uint64_t(0);
+  };
+  for (const Part &P : Narrow.Parts)
+    if (P.Mask & ~mask(P))
+      return false;
+  return !(Narrow.known() & ~Wide.known() & ~mask(Part{0, false, 0}));
+}
+
 template <typename F> ValueId ValueTable::memo(Key K, F Make) {
   if (auto It = Memo.find(K); It != Memo.end())
     return It->second;
@@ -178,6 +191,19 @@ std::optional<int64_t> ValueTable::frameOffset(ValueId Id) const {
   return V.size() == 1 ? V[0].Frame : std::nullopt;
 }
 
+std::optional<int64_t> ValueTable::frameBase(ValueId Id) const {
+  std::optional<int64_t> Lowest;
+  auto take = [&](int64_t Offset) { Lowest = Lowest ? std::min(*Lowest, Offset) : Offset; };
+  for (const Bits &B : Values[Id]) {
+    if (B.Frame)
+      take(*B.Frame);
+    for (const Part &P : B.Parts)
+      if (Origins[P.Origin].From == Source::Frame)
+        take(static_cast<int64_t>(Origins[P.Origin].Detail));
+  }
+  return Lowest;
+}
+
 std::optional<uint64_t> ValueTable::constantOf(ValueId Id) const {
   const Value &V = Values[Id];
   if (V.size() != 1 || !V[0].isConstant())
@@ -204,8 +230,16 @@ template <typename F> ValueId ValueTable::binary(uint8_t Op, ValueId A, ValueId 
   });
 }
 
-Bits ValueTable::combine(const Bits &A, const Bits &B, bool IsAnd) const {
+Bits ValueTable::combine(const Bits &A, const Bits &B, bool IsAnd) {
+  // Copies are made this way, of addresses in the frame as well.
+  const uint64_t Neutral = IsAnd ? All : 0;
+  if (B.isConstant() && B.Ones == Neutral)
+    return A;
+  if (A.isConstant() && A.Ones == Neutral)
+    return B;
   Bits Out;
+  addFrame(Out, A);
+  addFrame(Out, B);
   // Bits where one operand leaves the other one as it is.
   uint64_t KeepA = IsAnd ? B.Ones : B.Zeros, KeepB = IsAnd ? A.Ones : A.Zeros;
   if (IsAnd) {
@@ -246,6 +280,8 @@ ValueId ValueTable::bitXor(ValueId A, ValueId B) {
     addParts(Out, R, L.Zeros, false);
     addParts(Out, L, ~R.Zeros, true);
     addParts(Out, R, ~L.Zeros, true);
+    addFrame(Out, L);
+    addFrame(Out, R);
     finish(Out);
     return Out;
   });
@@ -257,26 +293,30 @@ ValueId ValueTable::invert(ValueId A) {
     Out.Ones = B.Zeros;
     Out.Zeros = B.Ones;
     addParts(Out, B, All, true);
+    addFrame(Out, B);
     finish(Out);
     return Out;
   });
 }
 
 /// A + B, or A - B. From the lowest bit up, as long as the carry is known.
-Bits ValueTable::sum(const Bits &A, const Bits &B, bool Borrow) const {
+Bits ValueTable::sum(const Bits &A, const Bits &B, bool Borrow) {
   Bits Out;
-  if (A.Frame && B.isConstant()) {
-    Out.Frame = static_cast<int64_t>(static_cast<uint64_t>(*A.Frame) + (Borrow ? 0 - B.Ones : B.Ones));
-    return Out;
-  }
-  if (B.Frame && A.isConstant() && !Borrow) {
-    Out.Frame = static_cast<int64_t>(static_cast<uint64_t>(*B.Frame) + A.Ones);
+  std::optional<uint64_t> Frame;
+  if (A.Frame && B.isConstant())
+    Frame = static_cast<uint64_t>(*A.Frame) + (Borrow ? 0 - B.Ones : B.Ones);
+  else if (B.Frame && A.isConstant() && !Borrow)
+    Frame = static_cast<uint64_t>(*B.Frame) + A.Ones;
+  if (Frame && std::abs(static_cast<int64_t>(*Frame)) < FarthestFrame) {
+    Out.Frame = static_cast<int64_t>(*Frame);
     return Out;
   }
   if (A.Frame || B.Frame) {
-    addParts(Out, A, All, true);
-    addParts(Out, B, All, true);
-    addPart(Out, 0, true, All);
+    for (const Bits *Operand : {&A, &B}) {
+      addFrame(Out, *Operand);
+      for (const Part &P : Operand->Parts)
+        addPart(Out, P.Origin, true, All);
+    }
     finish(Out);
     return Out;
   }
@@ -339,8 +379,7 @@ ValueId ValueTable::shiftLeft(ValueId A, unsigned By) {
     Out.Zeros = B.Zeros << By | maskTrailingOnes<uint64_t>(By);
     for (const Part &P : B.Parts)
       addPart(Out, P.Origin, true, P.Mask << By);
-    if (B.Frame)
-      addPart(Out, 0, true, All << By);
+    addFrame(Out, B);
     finish(Out);
     return Out;
   }, By);
@@ -355,8 +394,7 @@ ValueId ValueTable::shiftRight(ValueId A, unsigned By) {
     Out.Zeros = B.Zeros >> By | ~(All >> By);
     for (const Part &P : B.Parts)
       addPart(Out, P.Origin, true, P.Mask >> By);
-    if (B.Frame)
-      addPart(Out, 0, true, All >> By);
+    addFrame(Out, B);
     finish(Out);
     return Out;
   }, By);
@@ -414,9 +452,11 @@ ValueId ValueTable::mix(ArrayRef<ValueId> Operands, uint64_t At) {
   Bits Out;
   addPart(Out, intern(Origin{Source::Computed, At}), true, All);
   for (ValueId Id : Operands)
-    for (const Bits &B : Values[Id])
+    for (const Bits &B : Values[Id]) {
+      addFrame(Out, B);
       for (const Part &P : B.Parts)
         addPart(Out, P.Origin, true, All);
+    }
   finish(Out);
   return of(Out);
 }
@@ -433,11 +473,10 @@ Bits ValueTable::widen(const Value &V) {
     uint64_t Open = ~Next.known();
     addParts(Next, Out, Open, false);
     addParts(Next, B, Open, false);
+    addFrame(Next, Out);
+    addFrame(Next, B);
     // Where a constant meets another one, or something else.
-    uint64_t Differ = Open & (Out.known() | B.known());
-    if (Out.Frame || B.Frame)
-      Differ = Open;
-    addPart(Next, 0, false, Differ);
+    addPart(Next, 0, false, Open & (Out.known() | B.known()));
     finish(Next);
     Out = std::move(Next);
   }
@@ -460,16 +499,21 @@ ValueId ValueTable::joinRoughly(ValueId A, ValueId B) {
   if (A == B)
     return A;
   return memo({OpRough, A, B, 0}, [&] {
-    Bits Out;
-    for (ValueId Id : {A, B})
+    Bits Out, Frame;
+    for (ValueId Id : {A, B}) {
       for (const Bits &Some : Values[Id])
         for (const Part &P : Some.Parts)
-          addPart(Out, P.Origin, true, All);
+          if (Origins[P.Origin].From != Source::Frame)
+            addPart(Out, P.Origin, true, All);
+      if (std::optional<int64_t> Base = frameBase(Id))
+        Frame.Frame = std::min(*Base, Frame.Frame.value_or(*Base));
+    }
     uint32_t Anything = intern(Origin{Source::Computed, 0});
     if (Out.Parts.size() > MostOrigins || llvm::any_of(Out.Parts, [&](const Part &P) { return P.Origin == Anything; })) {
       Out.Parts.clear();
       addPart(Out, Anything, true, All);
     }
+    addFrame(Out, Frame);
     finish(Out);
     return of(Out);
   });

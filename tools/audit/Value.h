@@ -22,6 +22,7 @@ enum class Source : uint8_t {
   Result,     ///< What a call left in a register; Detail is the address of the call.
   Computed,   ///< An instruction that is not followed; Detail is its address.
   Choice,     ///< One of several constants, or of what the other parts say.
+  Frame,      ///< Made of an address in the frame; Detail is the lowest one.
 };
 
 struct Origin {
@@ -79,6 +80,8 @@ public:
   ValueId frame(int64_t Offset);
   ValueId of(const Bits &B) { return intern(Value{B}); }
   std::optional<int64_t> frameOffset(ValueId Id) const;
+  /// The lowest address in the frame that @p Id is made of, or is.
+  std::optional<int64_t> frameBase(ValueId Id) const;
   std::optional<uint64_t> constantOf(ValueId Id) const;
 
   ValueId bitAnd(ValueId A, ValueId B);
@@ -142,8 +145,10 @@ private:
   static void addPart(Bits &B, uint32_t Origin, bool Moved, uint64_t Mask);
   static void addParts(Bits &To, const Bits &From, uint64_t Mask, bool Moved);
   static void finish(Bits &B);
-  Bits combine(const Bits &A, const Bits &B, bool IsAnd) const;
-  Bits sum(const Bits &A, const Bits &B, bool Borrow) const;
+  void addFrame(Bits &To, const Bits &From);
+  bool covers(const Bits &Wide, const Bits &Narrow) const;
+  Bits combine(const Bits &A, const Bits &B, bool IsAnd);
+  Bits sum(const Bits &A, const Bits &B, bool Borrow);
   Bits widen(const Value &V);
   Truth equal(const Bits &A, const Bits &B, const EntryFacts &Facts) const;
   bool isFixed(const Part &P) const;

@@ -382,7 +382,7 @@ void Walker::dropSlots(State &S, int64_t From, int64_t To) {
 }
 
 void Walker::escape(State &S, ValueId V) {
-  if (auto Offset = Values.frameOffset(V))
+  if (auto Offset = Values.frameBase(V))
     S.Escaped = std::min(S.Escaped, *Offset);
 }
 
@@ -506,14 +506,14 @@ void Walker::other(const Instruction &Ins, State &S, uint64_t Address) {
   bool FrameStore = false;
   for (uint8_t Use : Ins.Uses) {
     Operands.push_back(S.Regs[Use]);
-    FrameStore |= Ins.MayStore && Values.frameOffset(S.Regs[Use]);
+    FrameStore |= Ins.MayStore && Values.frameBase(S.Regs[Use]);
     // An address that goes into an atomic or a pair may be kept there.
     if (Ins.MayStore && !Ins.Uses.empty() && Use != Ins.Uses.back())
       escape(S, S.Regs[Use]);
   }
   if (FrameStore)
     S.Slots.clear();
-  else if (Ins.MayStore && !Ins.Uses.empty())
+  if (Ins.MayStore && !Ins.Uses.empty() && !Values.frameOffset(S.Regs[Ins.Uses.back()]))
     storeElsewhere(S, Address);
   ValueId Out = Ins.MayLoad ? Values.from(Source::Memory, Address) : Values.mix(Operands, Address);
   for (uint8_t Def : Ins.Defs)
@@ -583,6 +583,8 @@ void Walker::store(const Instruction &Ins, State &S, uint64_t Address) {
     // Somewhere in the frame.
     S.Slots.clear();
   } else {
+    if (auto Base = Values.frameBase(reg(S, Ins.A)))
+      dropSlots(S, *Base, INT64_MAX);
     storeElsewhere(S, Address);
   }
   writeBack(Ins, S);
@@ -677,7 +679,7 @@ void Walker::write(const Instruction &Ins, const State &S, uint64_t Address) {
         continue;
       // Bits of POR_EL1 at another place are no bits of POR_EL1, and what was
       // computed from several constants is none of them.
-      if (O.From == Source::Entry || O.From == Source::Choice)
+      if (O.From == Source::Entry || O.From == Source::Choice || O.From == Source::Frame)
         O = {Source::Computed, Address};
       if (P.Mask & Changed)
         W.Others[O] |= P.Mask & Changed;

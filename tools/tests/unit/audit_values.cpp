@@ -111,7 +111,17 @@ TEST_F(AuditValues, FrameAddresses) {
   EXPECT_EQ(T.equal(T.frame(8), T.frame(8), None), Truth::Yes);
   EXPECT_EQ(T.equal(T.frame(8), T.frame(16), None), Truth::No);
   EXPECT_FALSE(T.frameOffset(T.bitAnd(T.frame(8), c(~15ull))));
-  EXPECT_NE(T.bitsFrom(bits(T.bitAnd(T.frame(8), c(~15ull))), Source::Choice), 0u);
+  EXPECT_EQ(T.bitsFrom(bits(T.bitAnd(T.frame(8), c(~15ull))), Source::Frame), ~15ull);
+  EXPECT_EQ(T.frameOffset(T.bitOr(c(0), T.frame(8))), 8);
+  ValueId Unknown = T.from(Source::Argument, 0);
+  for (ValueId Made : {T.add(T.frame(8), Unknown), T.bitXor(T.frame(8), c(3)), T.shiftLeft(T.frame(8), 4),
+                       T.mix({T.frame(8), Unknown}, 64), T.join(T.frame(8), T.frame(24)), T.join(c(0), T.frame(8)),
+                       T.joinRoughly(Unknown, T.frame(8))}) {
+    EXPECT_FALSE(T.frameOffset(Made));
+    EXPECT_EQ(T.frameBase(Made), 8);
+  }
+  EXPECT_FALSE(T.frameOffset(T.add(T.frame(8), c(1ull << 62))));
+  EXPECT_FALSE(T.frameBase(Unknown));
 }
 
 } // namespace

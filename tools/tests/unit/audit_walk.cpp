@@ -197,7 +197,11 @@ endfn f
 
 TEST(AuditGuard, SavedSlotIsOverwritten) {
   for (const char *Store : {"str x1, [sp, #16]", "str w1, [sp, #20]", "stp x1, x2, [sp, #8]", "stp q0, q1, [sp]",
-                            "strb w1, [sp, #23]", "str x1, [sp, x2]", "stxr w3, x1, [sp]", "mov x3, sp\n dc zva, x3"})
+                            "strb w1, [sp, #23]", "str x1, [sp, x2]", "stxr w3, x1, [sp]",
+                            "add x3, sp, x2, lsl #3\n str x1, [x3]", "mov x3, sp\n madd x3, x2, x4, x3\n str x1, [x3]",
+                            "mov x3, sp\n1: str x1, [x3], #8\n subs x2, x2, #1\n b.ne 1b",
+                            "mov x3, sp\n cmp x4, x5\n csel x3, x3, x6, hi\n stp x1, x1, [x3]",
+                            "add x3, sp, #16\n mov x4, x3\n str x1, [x4]", "mov x3, sp\n dc zva, x3"})
     EXPECT_THAT(findings(std::string(R"(
 fn f
   sub sp, sp, #48
@@ -221,7 +225,8 @@ fn f
   mov x29, sp
   set x9
   str x9, [sp, #32]
-  add x0, sp, #HOLE
+  add x20, sp, #HOLE
+  mov x0, x20
   bl memset
   ldr x9, [sp, #32]
   restore x9
