@@ -54,10 +54,20 @@ struct StateKey {
   bool operator==(const StateKey &) const = default;
 };
 
+/// A value that was stored in the frame.
+struct Slot {
+  int64_t Offset = 0;
+  uint8_t Size = 0;
+  ValueId V = 0;
+
+  auto operator<=>(const Slot &) const = default;
+  int64_t end() const { return Offset + Size; }
+};
+
 struct State {
   StateKey Key;
   std::array<ValueId, 32> Regs{}; ///< x0 to x30, sp.
-  SmallVector<std::pair<int64_t, ValueId>, 8> Slots;
+  SmallVector<Slot, 8> Slots;
   int64_t Escaped = INT64_MAX; ///< The lowest address of the frame that others may write to.
   Flags Flag;
   bool Dirty = true;
@@ -378,7 +388,7 @@ void Walker::set(State &S, uint8_t N, ValueId V) {
 }
 
 void Walker::dropSlots(State &S, int64_t From, int64_t To) {
-  llvm::erase_if(S.Slots, [&](const auto &Slot) { return Slot.first > From - 8 && Slot.first < To; });
+  llvm::erase_if(S.Slots, [&](const Slot &Old) { return Old.end() > From && Old.Offset < To; });
 }
 
 void Walker::escape(State &S, ValueId V) {
@@ -539,19 +549,24 @@ void Walker::writeBack(const Instruction &Ins, State &S) {
 }
 
 void Walker::load(const Instruction &Ins, State &S, uint64_t Address) {
-  std::optional<int64_t> Slot = effectiveFrame(Ins, S);
+  std::optional<int64_t> Place = effectiveFrame(Ins, S);
   // A table in read-only memory, for a computed jump.
   if (Ins.Mode == Addressing::Register && Ins.A < RegZero)
     if (auto Base = Values.constantOf(S.Regs[Ins.A]))
       Loads[Address] = {*Base, Ins.Size};
   ValueId Unknown = Values.from(Source::Memory, Address);
+  // Half of what was stored will do for a compiler that needs no more of it.
+  const bool Plain = Ins.Size == 8 || (Ins.Size == 4 && Ins.Is32);
   auto get = [&](unsigned N) {
-    if (!Slot || Ins.Size != 8 || !Ins.General)
+    if (!Place || !Plain || !Ins.General)
       return Unknown;
-    int64_t Where = *Slot + 8 * static_cast<int64_t>(N);
-    for (const auto &[Offset, V] : S.Slots)
-      if (Offset == Where)
-        return V;
+    int64_t Where = *Place + Ins.Size * static_cast<int64_t>(N);
+    for (const Slot &Old : S.Slots) {
+      if (Where < Old.Offset || Where + Ins.Size > Old.end())
+        continue;
+      ValueId V = Values.shiftRight(Old.V, 8 * static_cast<unsigned>(Where - Old.Offset));
+      return Ins.Size == 8 ? V : Values.truncate(V);
+    }
     return Unknown;
   };
   ValueId First = get(0), Second = get(1);
@@ -564,19 +579,22 @@ void Walker::load(const Instruction &Ins, State &S, uint64_t Address) {
 }
 
 void Walker::store(const Instruction &Ins, State &S, uint64_t Address) {
-  std::optional<int64_t> Slot = effectiveFrame(Ins, S);
+  std::optional<int64_t> Place = effectiveFrame(Ins, S);
   ValueId First = reg(S, Ins.Dest), Second = reg(S, Ins.B);
   if (Ins.General) {
     escape(S, First);
     if (Ins.Pair)
       escape(S, Second);
   }
-  if (Slot) {
-    dropSlots(S, *Slot, *Slot + Ins.Size * (Ins.Pair ? 2 : 1));
-    if (Ins.General && Ins.Size == 8) {
-      S.Slots.emplace_back(*Slot, First);
+  if (Place) {
+    dropSlots(S, *Place, *Place + Ins.Size * (Ins.Pair ? 2 : 1));
+    if (Ins.General && Ins.Size >= 4) {
+      auto put = [&](int64_t Where, ValueId V) {
+        S.Slots.push_back({Where, Ins.Size, Ins.Size == 8 ? V : Values.truncate(V)});
+      };
+      put(*Place, First);
       if (Ins.Pair)
-        S.Slots.emplace_back(*Slot + 8, Second);
+        put(*Place + Ins.Size, Second);
       llvm::sort(S.Slots);
     }
   } else if (Ins.A < RegZero && Values.frameOffset(S.Regs[Ins.A])) {
@@ -1048,11 +1066,11 @@ bool Walker::merge(State &Into, const State &From, unsigned Round) {
     Changed |= Joined != Into.Regs[N];
     Into.Regs[N] = Joined;
   }
-  SmallVector<std::pair<int64_t, ValueId>, 8> Slots;
-  for (const auto &[Offset, V] : Into.Slots)
-    for (const auto &[Other, W] : From.Slots)
-      if (Offset == Other)
-        Slots.emplace_back(Offset, join(V, W));
+  SmallVector<Slot, 8> Slots;
+  for (const Slot &A : Into.Slots)
+    for (const Slot &B : From.Slots)
+      if (A.Offset == B.Offset && A.Size == B.Size)
+        Slots.push_back({A.Offset, A.Size, join(A.V, B.V)});
   if (Slots != Into.Slots) {
     Into.Slots = std::move(Slots);
     Changed = true;

@@ -195,6 +195,37 @@ endfn f
               IsEmpty());
 }
 
+TEST(AuditGuard, HalfOfWhatWasSaved) {
+  // The contexts differ in bits of the lower half only, and a compiler knows.
+  const std::string Text = R"(
+fn f
+  sub sp, sp, #16
+  mrs_por x9
+  and x10, x9, #0xffffffffffffff0f
+  orr x10, x10, #0x40
+  HOLE
+  msr_por x10
+  isb
+  str x1, [x0]
+  and x11, x9, #0xf0
+  mrs_por x10
+  and x10, x10, #0xffffffffffffff0f
+  orr x10, x10, x11
+  msr_por x10
+  isb
+  add sp, sp, #16
+  ret
+endfn f
+)";
+  auto with = [&](const char *Lines) { return findings(filled(Text, Lines)); };
+  EXPECT_THAT(with("str x9, [sp, #8]\n ldr w9, [sp, #8]"), IsEmpty());
+  EXPECT_THAT(with("str w9, [sp, #12]\n ldr w9, [sp, #12]"), IsEmpty());
+  EXPECT_THAT(with("stp w9, w8, [sp]\n ldp w9, w8, [sp]"), IsEmpty());
+  EXPECT_THAT(with("str x9, [sp, #8]\n ldr w9, [sp, #12]"), ElementsAre("por-computed f"));
+  EXPECT_THAT(with("str w9, [sp, #8]\n ldr x9, [sp, #8]"), ElementsAre("por-memory f"));
+  EXPECT_THAT(with("str x9, [sp, #8]\n str w1, [sp, #8]\n ldr w9, [sp, #8]"), ElementsAre("por-argument f"));
+}
+
 TEST(AuditGuard, SavedSlotIsOverwritten) {
   for (const char *Store : {"str x1, [sp, #16]", "str w1, [sp, #20]", "stp x1, x2, [sp, #8]", "stp q0, q1, [sp]",
                             "strb w1, [sp, #23]", "str x1, [sp, x2]", "stxr w3, x1, [sp]",
