@@ -147,6 +147,7 @@ private:
     S.Key.PendingGrant = S.Key.PendingBatch = false;
   }
   void dropSlots(State &S, int64_t From, int64_t To);
+  void dropBelow(State &S);
   void escape(State &S, ValueId V);
   void select(const Instruction &Ins, State &S, uint64_t Address);
   void write(const Instruction &Ins, const State &S, uint64_t Address);
@@ -383,12 +384,20 @@ void Walker::set(State &S, uint8_t N, ValueId V) {
   if (N >= RegZero)
     return;
   S.Regs[N] = V;
+  if (N == RegSP)
+    dropBelow(S);
   if (S.Flag.LeftReg == N)
     S.Flag.LeftReg = RegNone;
 }
 
 void Walker::dropSlots(State &S, int64_t From, int64_t To) {
   llvm::erase_if(S.Slots, [&](const Slot &Old) { return Old.end() > From && Old.Offset < To; });
+}
+
+/// Interrupts use the stack as well, and leave nothing below sp alone.
+void Walker::dropBelow(State &S) {
+  if (auto Top = Values.frameOffset(S.Regs[RegSP]))
+    dropSlots(S, INT64_MIN, *Top);
 }
 
 void Walker::escape(State &S, ValueId V) {
@@ -606,6 +615,8 @@ void Walker::store(const Instruction &Ins, State &S, uint64_t Address) {
     storeElsewhere(S, Address);
   }
   writeBack(Ins, S);
+  if (Place)
+    dropBelow(S);
 }
 
 /// Memory outside the frame is written to.

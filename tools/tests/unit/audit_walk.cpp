@@ -249,6 +249,41 @@ endfn f
         << Store;
 }
 
+TEST(AuditGuard, SavedBelowTheStackPointer) {
+  EXPECT_THAT(findings(R"(
+fn f
+  set x9
+  stur x9, [sp, #-16]
+  ldur x9, [sp, #-16]
+  restore x9
+  ret
+endfn f
+)"),
+              ElementsAre("por-memory f", "por-return f"));
+  EXPECT_THAT(findings(R"(
+fn f
+  set x9
+  str x9, [sp, #-16]!
+  add sp, sp, #16
+  sub sp, sp, #16
+  ldr x9, [sp], #16
+  restore x9
+  ret
+endfn f
+)"),
+              ElementsAre("por-memory f", "por-return f"));
+  EXPECT_THAT(findings(R"(
+fn f
+  set x9
+  str x9, [sp, #-16]!
+  ldr x9, [sp], #16
+  restore x9
+  ret
+endfn f
+)"),
+              IsEmpty());
+}
+
 TEST(AuditGuard, SavedSlotIsGivenAway) {
   const std::string Text = R"(
 fn f
