@@ -21,6 +21,8 @@ namespace {
 constexpr size_t MostAlternatives = 4;
 /// Origins that a value keeps where a loop takes long to settle.
 constexpr size_t MostOrigins = 4;
+/// Origins of one value that are told apart.
+constexpr size_t MostParts = 32;
 /// What is farther from sp is not in the frame, whatever it was made of.
 constexpr int64_t FarthestFrame = int64_t(1) << 32;
 
@@ -65,11 +67,10 @@ size_t ValueTable::KeyHash::operator()(const Key &K) const { return hash_combine
 ValueTable::ValueTable() { intern(Origin{Source::Choice, 0}); }
 
 uint32_t ValueTable::intern(Origin O) {
-  auto It = llvm::find(Origins, O);
-  if (It != Origins.end())
-    return It - Origins.begin();
-  Origins.push_back(O);
-  return Origins.size() - 1;
+  auto [It, New] = OriginIndex.try_emplace(O, Origins.size());
+  if (New)
+    Origins.push_back(O);
+  return It->second;
 }
 
 ValueId ValueTable::intern(Value V) {
@@ -125,9 +126,18 @@ void ValueTable::finish(Bits &B) {
     P.Mask &= Open;
     Covered |= P.Mask;
   }
-  // Nothing is without an origin: what an address in the frame was made into.
+  // Nothing is without an origin.
   addPart(B, 0, true, Open & ~Covered);
   llvm::erase_if(B.Parts, [](const Part &P) { return !P.Mask; });
+  if (B.Parts.size() > MostParts) {
+    Bits Frame;
+    for (const Part &P : B.Parts)
+      if (const Origin &O = Origins[P.Origin]; O.From == Source::Frame)
+        Frame.Frame = std::min(static_cast<int64_t>(O.Detail), Frame.Frame.value_or(INT64_MAX));
+    B.Parts.clear();
+    addPart(B, intern(Origin{Source::Computed, 0}), true, Open);
+    addFrame(B, Frame);
+  }
   llvm::sort(B.Parts, [](const Part &P, const Part &Q) {
     return std::tuple(P.Origin, P.Moved, P.Mask) < std::tuple(Q.Origin, Q.Moved, Q.Mask);
   });

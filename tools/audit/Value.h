@@ -6,6 +6,7 @@
 #include "llvm/ADT/SmallVector.h"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -144,7 +145,7 @@ private:
 
   static void addPart(Bits &B, uint32_t Origin, bool Moved, uint64_t Mask);
   static void addParts(Bits &To, const Bits &From, uint64_t Mask, bool Moved);
-  static void finish(Bits &B);
+  void finish(Bits &B);
   void addFrame(Bits &To, const Bits &From);
   bool covers(const Bits &Wide, const Bits &Narrow) const;
   Bits combine(const Bits &A, const Bits &B, bool IsAnd);
@@ -156,6 +157,7 @@ private:
   std::vector<Value> Values;
   std::vector<bool> Related;
   std::vector<Origin> Origins;
+  std::map<Origin, uint32_t> OriginIndex;
   std::unordered_multimap<size_t, ValueId> Index;
   std::unordered_map<Key, ValueId, KeyHash> Memo;
 };

@@ -20,6 +20,10 @@ namespace {
 constexpr size_t ManyStates = 24, MostStates = 96;
 /// Instructions in one walk, and entries of one jump table.
 constexpr unsigned MostInstructions = 200000, MostTableEntries = 1024;
+/// Steps in one walk, a few seconds: no compiler makes so many, malice does.
+constexpr uint64_t MostSteps = 4000000;
+/// Places where execution may be when it comes to one.
+constexpr size_t MostPlaces = 64;
 /// Rounds through one place: loops settle in a few.
 constexpr unsigned MostRounds = 2000;
 /// Rounds after which values are joined roughly, those of POR_EL1 last.
@@ -113,9 +117,9 @@ private:
   // The graph
   Node *at(uint64_t Address);
   bool leaves(uint64_t Target) const;
-  void expand(uint64_t Address, bool Sequential, Targets &To) const;
-  Targets next(uint64_t Address) const;
-  Targets jump(uint64_t Target) const;
+  void expand(uint64_t Address, bool Sequential, Targets &To);
+  Targets next(uint64_t Address);
+  Targets jump(uint64_t Target);
   void explore();
   void findLive();
   std::optional<Targets> resolve(ValueId Target);
@@ -179,7 +183,8 @@ private:
   std::map<uint64_t, Targets> Known;    ///< By an address in the register.
   /// States on their way within the current block.
   std::vector<std::pair<uint64_t, State>> Moving;
-  bool Restart = false;
+  bool Restart = false, Crowded = false;
+  uint64_t Steps = 0; ///< Over all restarts.
 };
 
 // The graph
@@ -221,23 +226,32 @@ bool Walker::leaves(uint64_t Target) const {
 
 /// The places where execution may be when it comes to @p Address: there, and
 /// in the alternatives of what stands there.
-void Walker::expand(uint64_t Address, bool Sequential, Targets &To) const {
-  if (is_contained(To, Address))
-    return;
-  To.push_back(Address);
-  for (const Alternative &A : I.alternativesAt(Address)) {
-    if (Sequential && Address != A.Start)
+void Walker::expand(uint64_t Address, bool Sequential, Targets &To) {
+  SmallVector<uint64_t, 4> Work{Address};
+  while (!Work.empty()) {
+    uint64_t Place = Work.pop_back_val();
+    if (is_contained(To, Place))
       continue;
-    if (!A.Replacement)
-      expand(A.Start + A.Length, true, To);
-    else if (Address - A.Start < A.Replaced && !is_contained(To, A.Replacement + (Address - A.Start)))
-      To.push_back(A.Replacement + (Address - A.Start));
-    else if (Address - A.Start >= A.Replaced)
-      expand(A.Start + A.Length, true, To);
+    if (To.size() >= MostPlaces) {
+      Crowded = true;
+      return;
+    }
+    To.push_back(Place);
+    for (const Alternative &A : I.alternativesAt(Place)) {
+      uint64_t Offset = Place - A.Start;
+      if (Sequential && Offset)
+        continue;
+      if (!A.Replacement || Offset >= A.Replaced)
+        Work.push_back(A.Start + A.Length);
+      else if (!is_contained(To, A.Replacement + Offset))
+        To.push_back(A.Replacement + Offset);
+    }
+    // What comes behind an alternative is reached from it, and not by a jump.
+    Sequential = true;
   }
 }
 
-Walker::Targets Walker::next(uint64_t Address) const {
+Walker::Targets Walker::next(uint64_t Address) {
   Targets To;
   uint64_t Following = Address + 4;
   ArrayRef<uint64_t> Ends = I.afterReplacement(Following);
@@ -248,7 +262,7 @@ Walker::Targets Walker::next(uint64_t Address) const {
   return To;
 }
 
-Walker::Targets Walker::jump(uint64_t Target) const {
+Walker::Targets Walker::jump(uint64_t Target) {
   Targets To;
   expand(Target, false, To);
   return To;
@@ -855,6 +869,7 @@ void Walker::fallOver(const State &S, uint64_t Address, const Node &N) {
 std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) {
   const Instruction &Ins = N.Ins;
   ++Result.States;
+  ++Steps;
   auto branch = [&](const State &Way, uint64_t Target) {
     if (leaves(Target))
       return finish(Way, Address, Target);
@@ -1154,7 +1169,7 @@ void Walker::runBlock(uint64_t Leader, const State &From) {
   Moving.clear();
   Moving.emplace_back(Leader, From);
   bool First = true;
-  while (!Moving.empty() && !Restart) {
+  while (!Moving.empty() && !Restart && Steps <= MostSteps) {
     auto [Start, S] = std::move(Moving.back());
     Moving.pop_back();
     std::optional<uint64_t> Address = Start;
@@ -1187,11 +1202,11 @@ WalkResult Walker::run() {
     Todo.clear();
     explore();
     findLive();
-    if (Code.size() > MostInstructions)
+    if (Code.size() > MostInstructions || Crowded)
       report(EventKind::GaveUp, 0, F.Start);
     for (uint64_t Place : jump(Start))
       arrive(Place, Entry);
-    while (!Todo.empty() && !Restart) {
+    while (!Todo.empty() && !Restart && Steps <= MostSteps) {
       uint64_t Leader = *Todo.begin();
       Todo.erase(Todo.begin());
       for (size_t N = 0; N < In[Leader].size(); ++N) {
@@ -1201,7 +1216,9 @@ WalkResult Walker::run() {
         runBlock(Leader, State(In[Leader][N]));
       }
     }
-  } while (Restart);
+  } while (Restart && Steps <= MostSteps);
+  if (Steps > MostSteps)
+    report(EventKind::GaveUp, 0, F.Start);
   Result.Instructions = Code.size();
   for (const auto &[Address, N] : Code)
     if ((Address < F.Start || Address >= F.End) && !I.functionAt(Address))

@@ -1289,4 +1289,24 @@ endfn f
               IsEmpty());
 }
 
+TEST(AuditLoops, TooManyWaysAreSaid) {
+  // Each bit of POR_EL1 doubles the ways within one block.
+  std::string Text = "fn f\n mrs_por x9\n";
+  for (unsigned Bit = 4; Bit < 36; ++Bit)
+    Text += " tst x9, #" + std::to_string(uint64_t(1) << Bit) + "\n csel x1, x2, x3, eq\n";
+  EXPECT_THAT(findings(Text + " msr_por xzr\n isb\n ret\nendfn f\n"), Contains("por-limit f"));
+  // Places that may all be jumped over.
+  Text = "fn f\n";
+  for (unsigned N = 0; N < 1000; ++N)
+    Text += "1: nop\n .pushsection .altinstructions, \"a\"\n .word 1b - ., 0\n .hword 0x8007\n .byte 4, 0\n .popsection\n";
+  EXPECT_THAT(findings(Text + " msr_por xzr\n isb\n ret\nendfn f\n"), Contains("por-limit f"));
+}
+
+TEST(AuditLoops, ValueOfManyOrigins) {
+  std::string Text = "fn f\n";
+  for (unsigned N = 0; N < 3000; ++N)
+    Text += " ldr x2, [x0]\n eor x1, x1, x2\n";
+  EXPECT_THAT(findings(Text + " msr_por x1\n isb\n ret\nendfn f\n"), Contains("por-computed f"));
+}
+
 } // namespace
