@@ -106,10 +106,11 @@ private:
   Expected<MutableArrayRef<uint8_t>> relocated(const ELFT::Shdr &Table, uint64_t Start, ArrayRef<uint8_t> Bytes);
   void makeFunctions();
   Error readTables();
-  void readBugs();
+  Error readBugs();
   bool isBugEntry(uint64_t At) const;
   /// Addresses of a table: between two symbols, or a module's section.
-  SmallVector<std::pair<uint64_t, uint64_t>> table(StringRef Begin, StringRef End, StringRef Section) const;
+  Expected<SmallVector<std::pair<uint64_t, uint64_t>>> table(StringRef Begin, StringRef End, StringRef Section) const;
+  bool isExecutable(uint64_t Start, uint64_t Size) const;
   uint64_t relative(uint64_t At) const {
     return At + static_cast<uint64_t>(SignExtend64<32>(I.data(At, 4).value_or(0)));
   }
@@ -403,7 +404,8 @@ void ImageLoader::makeFunctions() {
   }
 }
 
-SmallVector<std::pair<uint64_t, uint64_t>> ImageLoader::table(StringRef Begin, StringRef End, StringRef Section) const {
+Expected<SmallVector<std::pair<uint64_t, uint64_t>>> ImageLoader::table(StringRef Begin, StringRef End,
+                                                                        StringRef Section) const {
   SmallVector<std::pair<uint64_t, uint64_t>> Found;
   if (!I.Module) {
     std::optional<uint64_t> First, Last;
@@ -415,7 +417,11 @@ SmallVector<std::pair<uint64_t, uint64_t>> ImageLoader::table(StringRef Begin, S
       else if (S.Name == End)
         Last = S.Value;
     }
-    if (First && Last && *First <= *Last) {
+    if (First || Last) {
+      const Image::Section *S = First ? I.sectionAt(*First) : nullptr;
+      bool Fits = First && Last && (*First == *Last || (S && *First < *Last && *Last <= S->End));
+      if (!Fits)
+        return bad("is damaged: there is no table between " + Begin + " and " + End);
       Found.emplace_back(*First, *Last);
       return Found;
     }
@@ -426,20 +432,32 @@ SmallVector<std::pair<uint64_t, uint64_t>> ImageLoader::table(StringRef Begin, S
   return Found;
 }
 
+bool ImageLoader::isExecutable(uint64_t Start, uint64_t Size) const {
+  const Image::Section *S = I.sectionAt(Start);
+  return S && S->Executable && isKey(Start) && Size <= S->End - Start;
+}
+
 Error ImageLoader::readTables() {
+  // An entry that makes no sense may stand for one that is not seen.
   auto entries = [&](StringRef Begin, StringRef End, StringRef Section, unsigned Size,
-                     function_ref<void(uint64_t)> Entry) -> Error {
-    for (auto [First, Last] : table(Begin, End, Section)) {
-      if ((Last - First) % Size || (First != Last && (!I.data(First, 1) || !I.data(Last - 1, 1))))
+                     function_ref<bool(uint64_t)> Entry) -> Error {
+    auto Found = table(Begin, End, Section);
+    if (!Found)
+      return Found.takeError();
+    for (auto [First, Last] : *Found) {
+      if ((Last - First) % Size)
         return bad("is damaged: the size of " + Section + " is not a multiple of " + Twine(Size));
       for (uint64_t At = First; At != Last; At += Size)
-        Entry(At);
+        if (!Entry(At))
+          return bad("is damaged: entry " + Twine((At - First) / Size) + " of " + Section + " is not about any code");
     }
     return Error::success();
   };
-  auto add = [](DenseMap<uint64_t, Image::Targets> &Map, uint64_t From, uint64_t To) {
-    if (isKey(From))
-      Map[From].push_back(To);
+  auto add = [&](DenseMap<uint64_t, Image::Targets> &Map, uint64_t From, uint64_t To) {
+    if (!isExecutable(From, 4) || !isExecutable(To, 4))
+      return false;
+    Map[From].push_back(To);
+    return true;
   };
   if (Error E = entries("__alt_instructions", "__alt_instructions_end", ".altinstructions", AlternativeSize,
                         [&](uint64_t At) {
@@ -449,25 +467,28 @@ Error ImageLoader::readTables() {
                           A.Replaced = *I.data(At + 11, 1);
                           if (!(*I.data(At + 8, 2) & AlternativeCallback) && A.Replaced)
                             A.Replacement = relative(At + 4);
-                          if (!isKey(A.Start) || A.Length % 4 || A.Replaced % 4)
-                            return;
+                          if (A.Length % 4 || A.Replaced % 4 || !isExecutable(A.Start, A.Length))
+                            return false;
                           for (uint64_t P = A.Start; P != A.Start + A.Length; P += 4)
                             I.Alternatives[P].push_back(A);
-                          if (!A.Replacement || !isKey(A.Replacement))
-                            return;
+                          if (!A.Replacement)
+                            return true;
+                          const Image::Section *S = I.sectionAt(A.Replacement);
+                          if (!isKey(A.Replacement) || !S || A.Replaced > S->End - A.Replacement)
+                            return false;
                           I.After[A.Replacement + A.Replaced].push_back(A.Start + A.Length);
                           for (unsigned Offset = 0; Offset < A.Replaced; Offset += 4)
                             I.Homes[A.Replacement + Offset].push_back(A.Start + Offset);
+                          return true;
                         }))
     return E;
   if (Error E = entries("__start___jump_table", "__stop___jump_table", "__jump_table", BranchSize,
-                        [&](uint64_t At) { add(I.Branches, relative(At), relative(At + 4)); }))
+                        [&](uint64_t At) { return add(I.Branches, relative(At), relative(At + 4)); }))
     return E;
   if (Error E = entries("__start___ex_table", "__stop___ex_table", "__ex_table", FixupSize,
-                        [&](uint64_t At) { add(I.Fixups, relative(At), relative(At + 4)); }))
+                        [&](uint64_t At) { return add(I.Fixups, relative(At), relative(At + 4)); }))
     return E;
-  readBugs();
-  return Error::success();
+  return readBugs();
 }
 
 bool ImageLoader::isBugEntry(uint64_t At) const {
@@ -475,13 +496,16 @@ bool ImageLoader::isBugEntry(uint64_t At) const {
   return Word && (*Word & 0xffe0001f) == 0xd4200000;
 }
 
-void ImageLoader::readBugs() {
+Error ImageLoader::readBugs() {
   // With CONFIG_DEBUG_BUGVERBOSE an entry has the source file and line as
   // well, and some more with other options: try what makes sense.
   struct Layout {
     unsigned Size, Flags;
   };
-  for (auto [First, Last] : table("__start___bug_table", "__stop___bug_table", "__bug_table")) {
+  auto Found = table("__start___bug_table", "__stop___bug_table", "__bug_table");
+  if (!Found)
+    return Found.takeError();
+  for (auto [First, Last] : *Found) {
     for (Layout L : {Layout{12, 10}, Layout{16, 14}, Layout{8, 4}, Layout{16, 12}}) {
       uint64_t Size = Last - First;
       if (!Size || Size % L.Size)
@@ -498,6 +522,7 @@ void ImageLoader::readBugs() {
       break;
     }
   }
+  return Error::success();
 }
 
 Error ImageLoader::run() {

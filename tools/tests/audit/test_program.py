@@ -101,6 +101,15 @@ class Program(unittest.TestCase):
         self.assertIn("(alternative)", done.stdout)
         self.assertIn("argument-x1", done.stdout)
 
+    def test_tables_of_a_linked_kernel(self):
+        def without(line):
+            return ALTERNATIVE.replace(line, "")
+        self.refused("there is no table between __alt_instructions and", self.kernel(without("\n__alt_instructions_end:")))
+        self.refused("there is no table between __alt_instructions and", self.kernel(without("\n__alt_instructions:")))
+        # So far away that nobody could read it all.
+        far = without("\n__alt_instructions_end:") + "\n.set __alt_instructions_end, 0x7000000000000000\n"
+        self.refused("there is no table between __alt_instructions and", self.kernel(far))
+
     def test_modules(self):
         vmlinux = self.kernel(CLEAN)
         self.check(0, vmlinux, self.module(CLEAN))

@@ -107,6 +107,16 @@ TEST(AuditImage, SizesOfTablesMustFit) {
               HasSubstr("the size of .altinstructions is not a multiple of 12"));
 }
 
+TEST(AuditImage, EntriesOfTablesMustBeAboutCode) {
+  const std::string Text = "fn f\n1: nop\n ret\nendfn f\n .subsection 1\n2: nop\n .previous\n .data\n3: .word 0\n";
+  EXPECT_EQ(refusal(assemble(Text + " altinstr 1b, 2b, 4\n jump_entry 1b, 2b\n fixup 1b, 2b\n")), "");
+  for (const char *Entry : {"altinstr 3b, 2b, 4", "altinstr 1b, 2b, 6", "altinstr 1b, 2b, 252", "altinstr 1b + 2, 2b, 4",
+                            "altinstr 1b, 2b + 2, 4", "altinstr 1b, 3b + 0x100000, 4"})
+    EXPECT_THAT(refusal(assemble(Text + Entry + "\n")), HasSubstr("entry 0 of .altinstructions is not about any code")) << Entry;
+  EXPECT_THAT(refusal(assemble(Text + " jump_entry 1b, 2b\n jump_entry 3b, 2b\n")), HasSubstr("entry 1 of __jump_table"));
+  EXPECT_THAT(refusal(assemble(Text + " fixup 1b, 3b\n")), HasSubstr("entry 0 of __ex_table"));
+}
+
 TEST(AuditImage, LinesComeFromDebugInformation) {
   AuditResult R = run(R"(
   .file 1 "arch/arm64/mm/fault.c"
