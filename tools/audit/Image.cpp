@@ -477,11 +477,16 @@ Error ImageLoader::readTables() {
                           if (!isKey(A.Replacement) || !S || A.Replaced > S->End - A.Replacement)
                             return false;
                           I.After[A.Replacement + A.Replaced].push_back(A.Start + A.Length);
-                          for (unsigned Offset = 0; Offset < A.Replaced; Offset += 4)
+                          for (unsigned Offset = 0; Offset < A.Replaced; Offset += 4) {
                             I.Homes[A.Replacement + Offset].push_back(A.Start + Offset);
+                            if (!isExecutable(A.Replacement + Offset, 4))
+                              I.Foreign.push_back(A.Replacement + Offset);
+                          }
                           return true;
                         }))
     return E;
+  llvm::sort(I.Foreign);
+  I.Foreign.erase(llvm::unique(I.Foreign), I.Foreign.end());
   if (Error E = entries("__start___jump_table", "__stop___jump_table", "__jump_table", BranchSize,
                         [&](uint64_t At) { return add(I.Branches, relative(At), relative(At + 4)); }))
     return E;
@@ -601,7 +606,10 @@ std::optional<uint32_t> Image::code(uint64_t Address) const {
 
 std::optional<uint32_t> Image::word(uint64_t Address) const {
   const Section *S = sectionAt(Address);
-  if (!S || !S->Executable || Address % 4 || S->End - Address < 4)
+  if (!S || Address % 4 || S->End - Address < 4)
+    return std::nullopt;
+  // The kernel copies an alternative from wherever it is.
+  if (!S->Executable && !llvm::binary_search(Foreign, Address))
     return std::nullopt;
   return support::endian::read32le(S->Bytes.data() + (Address - S->Start));
 }
@@ -623,6 +631,10 @@ std::vector<uint64_t> Image::find(uint32_t Match, uint32_t Mask, bool Data) cons
       if ((support::endian::read32le(Bytes + Offset) & Mask) == Match && isCode(S, S.Start + Offset) != Data)
         Found.push_back(S.Start + Offset);
   }
+  for (uint64_t Address : Foreign)
+    if (!Data && (*word(Address) & Mask) == Match)
+      Found.push_back(Address);
+  llvm::sort(Found);
   return Found;
 }
 

@@ -135,6 +135,7 @@ private:
   std::vector<Section> Sections;                 ///< By address.
   std::vector<Function> Functions;               ///< By address.
   std::vector<uint64_t> Labels;
+  std::vector<uint64_t> Foreign; ///< Instructions of alternatives, in sections that have no code.
   llvm::DenseMap<uint64_t, std::string> External;
   llvm::DenseMap<uint64_t, llvm::SmallVector<Alternative, 1>> Alternatives;
   llvm::DenseMap<uint64_t, Targets> After, Homes, Branches, Fixups;

@@ -975,6 +975,23 @@ endfn f
               ElementsAre("por-argument f"));
 }
 
+TEST(AuditAlternative, InASectionWithoutCode) {
+  const char Text[] = R"(
+fn f
+1: nop
+  isb
+  ret
+endfn f
+  .section .altinstr_replacement, "a"
+2: msr_por x0
+  altinstr 1b, 2b, 4
+)";
+  EXPECT_THAT(findings(Text), ElementsAre("por-argument f"));
+  AuditResult R = run(Text);
+  ASSERT_EQ(R.Sites.size(), 1u);
+  EXPECT_TRUE(R.Sites[0].Alternative);
+}
+
 TEST(AuditAlternative, OfACallback) {
   // The kernel writes the instruction anew, with an immediate that is not known.
   EXPECT_THAT(findings(R"(
