@@ -101,7 +101,7 @@ private:
   Error readSections();
   Error readSymbols();
   Error relocate();
-  void relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R) const;
+  bool relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R);
   Error readDebug();
   Expected<MutableArrayRef<uint8_t>> relocated(const ELFT::Shdr &Table, uint64_t Start, ArrayRef<uint8_t> Bytes);
   void makeFunctions();
@@ -208,14 +208,13 @@ Error ImageLoader::readSymbols() {
   return Error::success();
 }
 
-/// What the kernel's own loader of modules would do, as far as code and the
-/// tables need it.
-void ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R) const {
+/// What the kernel's own loader of modules does. False if it does not know how.
+bool ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const ELFT::Rela &R) {
   uint64_t Offset = R.r_offset;
   uint64_t Size = Bytes.size();
   const uint32_t Index = R.getSymbol(false);
   if (Index >= Symbols.size() || Offset >= Size)
-    return;
+    return false;
   uint8_t *At = Bytes.data() + Offset;
   uint64_t P = Start + Offset;
   uint64_t V = Symbols[Index].Value + static_cast<uint64_t>(R.r_addend);
@@ -227,11 +226,87 @@ void ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const
     uint32_t Word = support::endian::read32le(At);
     support::endian::write32le(At, (Word & ~Mask) | (static_cast<uint32_t>(Value << Shift) & Mask));
   };
+  // One of the four 16 bits that movz, movk and movn have.
+  auto move = [&](uint64_t Value, unsigned Group, bool Signed) {
+    if (!fits(4))
+      return;
+    if (Signed) {
+      bool Negative = static_cast<int64_t>(Value) < 0;
+      field(Negative ? 0 : 2, 2, 29);
+      Value = Negative ? ~Value : Value;
+    }
+    field(Value >> (16 * Group) & 0xffff, 16, 5);
+    // Where things are is decided when they are loaded.
+    if (Symbols[Index].Section != ELF::SHN_ABS)
+      I.FilledIn.push_back(P);
+  };
   auto pcRelative = [&](uint64_t Value) {
     field(Value & 3, 2, 29);
     field(Value >> 2, 19, 5);
   };
   switch (R.getType(false)) {
+  case ELF::R_AARCH64_NONE:
+  case 256: // The same, of old.
+    break;
+  case ELF::R_AARCH64_ABS16:
+  case ELF::R_AARCH64_PREL16:
+    if (fits(2))
+      support::endian::write16le(At, static_cast<uint16_t>(R.getType(false) == ELF::R_AARCH64_ABS16 ? V : V - P));
+    break;
+  case ELF::R_AARCH64_MOVW_UABS_G0:
+  case ELF::R_AARCH64_MOVW_UABS_G0_NC:
+    move(V, 0, false);
+    break;
+  case ELF::R_AARCH64_MOVW_UABS_G1:
+  case ELF::R_AARCH64_MOVW_UABS_G1_NC:
+    move(V, 1, false);
+    break;
+  case ELF::R_AARCH64_MOVW_UABS_G2:
+  case ELF::R_AARCH64_MOVW_UABS_G2_NC:
+    move(V, 2, false);
+    break;
+  case ELF::R_AARCH64_MOVW_UABS_G3:
+    move(V, 3, false);
+    break;
+  case ELF::R_AARCH64_MOVW_SABS_G0:
+    move(V, 0, true);
+    break;
+  case ELF::R_AARCH64_MOVW_SABS_G1:
+    move(V, 1, true);
+    break;
+  case ELF::R_AARCH64_MOVW_SABS_G2:
+    move(V, 2, true);
+    break;
+  case ELF::R_AARCH64_MOVW_PREL_G0_NC:
+  case ELF::R_AARCH64_MOVW_PREL_G0:
+    move(V - P, 0, R.getType(false) == ELF::R_AARCH64_MOVW_PREL_G0);
+    break;
+  case ELF::R_AARCH64_MOVW_PREL_G1_NC:
+  case ELF::R_AARCH64_MOVW_PREL_G1:
+    move(V - P, 1, R.getType(false) == ELF::R_AARCH64_MOVW_PREL_G1);
+    break;
+  case ELF::R_AARCH64_MOVW_PREL_G2_NC:
+  case ELF::R_AARCH64_MOVW_PREL_G2:
+    move(V - P, 2, R.getType(false) == ELF::R_AARCH64_MOVW_PREL_G2);
+    break;
+  case ELF::R_AARCH64_MOVW_PREL_G3:
+    move(V - P, 3, true);
+    break;
+  case ELF::R_AARCH64_LDST8_ABS_LO12_NC:
+    field(V & 0xfff, 12, 10);
+    break;
+  case ELF::R_AARCH64_LDST16_ABS_LO12_NC:
+    field((V & 0xfff) >> 1, 12, 10);
+    break;
+  case ELF::R_AARCH64_LDST32_ABS_LO12_NC:
+    field((V & 0xfff) >> 2, 12, 10);
+    break;
+  case ELF::R_AARCH64_LDST64_ABS_LO12_NC:
+    field((V & 0xfff) >> 3, 12, 10);
+    break;
+  case ELF::R_AARCH64_LDST128_ABS_LO12_NC:
+    field((V & 0xfff) >> 4, 12, 10);
+    break;
   case ELF::R_AARCH64_ABS64:
     if (fits(8))
       support::endian::write64le(At, V);
@@ -253,6 +328,7 @@ void ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const
     field((V - P) >> 2, 26, 0);
     break;
   case ELF::R_AARCH64_CONDBR19:
+  case ELF::R_AARCH64_LD_PREL_LO19:
     field((V - P) >> 2, 19, 5);
     break;
   case ELF::R_AARCH64_TSTBR14:
@@ -269,8 +345,9 @@ void ImageLoader::relocate(uint64_t Start, MutableArrayRef<uint8_t> Bytes, const
     field(V & 0xfff, 12, 10);
     break;
   default:
-    break;
+    return false;
   }
+  return true;
 }
 
 Expected<MutableArrayRef<uint8_t>> ImageLoader::relocated(const ELFT::Shdr &Table, uint64_t Start,
@@ -281,13 +358,20 @@ Expected<MutableArrayRef<uint8_t>> ImageLoader::relocated(const ELFT::Shdr &Tabl
   I.Copies.push_back(std::make_unique<uint8_t[]>(Bytes.size()));
   MutableArrayRef<uint8_t> Copy(I.Copies.back().get(), Bytes.size());
   llvm::copy(Bytes, Copy.begin());
-  for (const ELFT::Rela &R : *Relocations)
-    relocate(Start, Copy, R);
+  const bool Loaded = Headers[Table.sh_info].sh_flags & ELF::SHF_ALLOC;
+  for (const auto &[N, R] : enumerate(*Relocations))
+    if (!relocate(Start, Copy, R) && Loaded)
+      return bad("cannot be loaded: relocation " + Twine(N) + " of section " + Twine(Table.sh_info) + " is of type " +
+                 Twine(R.getType(false)) + ", or is damaged");
   return Copy;
 }
 
 Error ImageLoader::relocate() {
   for (const ELFT::Shdr &Header : Headers) {
+    // Elsewhere, sh_info means other things.
+    bool IsOther = Header.sh_type == ELF::SHT_REL || Header.sh_type == ELF::SHT_CREL;
+    if (IsOther && Header.sh_info < Place.size() && Place[Header.sh_info] >= 0)
+      return bad("cannot be loaded: it has relocations of another kind than RELA");
     if (Header.sh_type != ELF::SHT_RELA || Header.sh_info >= Place.size() || Place[Header.sh_info] < 0)
       continue;
     Image::Section &S = I.Sections[Place[Header.sh_info]];
@@ -297,6 +381,7 @@ Error ImageLoader::relocate() {
     S.Writable = Copy->data();
     S.Bytes = *Copy;
   }
+  llvm::sort(I.FilledIn);
   return Error::success();
 }
 

@@ -4,6 +4,7 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -94,6 +95,9 @@ public:
   llvm::ArrayRef<uint64_t> staticBranches(uint64_t Address) const;
   /// Where execution goes on if the instruction at @p Address faults.
   llvm::ArrayRef<uint64_t> fixups(uint64_t Address) const;
+  /// Whether the loader of modules puts an immediate into the instruction at
+  /// @p Address that is not known here.
+  bool isFilledIn(uint64_t Address) const { return llvm::binary_search(FilledIn, Address); }
   /// Whether BUG() is at @p Address, after which nothing follows.
   bool isBug(uint64_t Address) const { return Address % 4 == 0 && Bugs.contains(Address); }
 
@@ -134,7 +138,7 @@ private:
   std::vector<std::unique_ptr<uint8_t[]>> Copies; ///< Of sections that relocation changed.
   std::vector<Section> Sections;                 ///< By address.
   std::vector<Function> Functions;               ///< By address.
-  std::vector<uint64_t> Labels;
+  std::vector<uint64_t> Labels, FilledIn;
   std::vector<uint64_t> Foreign; ///< Instructions of alternatives, in sections that have no code.
   llvm::DenseMap<uint64_t, std::string> External;
   llvm::DenseMap<uint64_t, llvm::SmallVector<Alternative, 1>> Alternatives;

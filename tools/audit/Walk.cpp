@@ -86,7 +86,7 @@ struct Node {
   ArrayRef<uint64_t> Fixups, Static;
   SmallVector<Node *, 2> After; ///< All of F that may come next.
   bool Leader = false;
-  bool Rewritten = false; ///< At boot, to what is not known here.
+  bool Rewritten = false; ///< At boot, or when it is loaded, to what is not known here.
   /// Registers whose values matter from here on, and LiveFlags.
   uint64_t Live = 0;
 };
@@ -202,7 +202,8 @@ Node *Walker::at(uint64_t Address) {
   N->Ins = D.decode(*Word, Address);
   N->Fixups = I.fixups(Address);
   N->Static = I.staticBranches(Address);
-  N->Rewritten = llvm::any_of(I.alternativesAt(Address), [](const Alternative &A) { return !A.Replacement; });
+  N->Rewritten = I.isFilledIn(Address) ||
+                 llvm::any_of(I.alternativesAt(Address), [](const Alternative &A) { return !A.Replacement; });
   // What is executed is code, whatever it is called. Behind a call that does
   // not come back there may be data, and it is not.
   const bool MayEnd = is_contained({Op::Call, Op::IndirectCall, Op::Break}, N->Ins.Kind);
@@ -1066,7 +1067,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     other(Ins, S, Address);
     break;
   }
-  // A callback puts in immediates of its own.
+  // Immediates are put in by a callback or by a relocation.
   if (N.Rewritten)
     for (uint8_t Def : Ins.Defs)
       set(S, Def, Values.mix({reg(S, Def)}, Address));

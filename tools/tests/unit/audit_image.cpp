@@ -90,6 +90,32 @@ TEST(AuditImage, ModulesAreRelocated) {
   EXPECT_EQ(I.nameOf(Call.Target), "g");
 }
 
+TEST(AuditImage, RelocationsOfImmediates) {
+  EXPECT_THAT(findings("fn f\n movz x0, #:abs_g0_nc:g\n msr_por x0\n isb\n ret\nendfn f\n"),
+              testing::ElementsAre("por-computed f"));
+  const std::string Text = " .globl perm\n .set perm, ";
+  auto with = [&](const char *Value, const char *Move) {
+    return sites(Text + Value + "\nfn f\n " + Move + "\n msr_por x0\n isb\n ret\nendfn f\n");
+  };
+  EXPECT_THAT(with("0x50", "movz x0, #:abs_g0:perm"), testing::ElementsAre("f set immediate"));
+  EXPECT_THAT(with("0x10", "movz x0, #:abs_g0:perm"), testing::ElementsAre("f unset immediate"));
+  EXPECT_THAT(with("0x400000000", "movz x0, #:abs_g2:perm"), testing::ElementsAre("f set immediate"));
+  EXPECT_THAT(with("0x10", "movz x0, #:abs_g0_s:perm"), testing::ElementsAre("f unset immediate"));
+  EXPECT_THAT(with("-0x11", "movz x0, #:abs_g0_s:perm"), testing::ElementsAre("f set immediate"));
+}
+
+TEST(AuditImage, WhatTheLoaderDoesNotKnowIsRefused) {
+  EXPECT_THAT(refusal(assemble("fn f\n adrp x0, :got:g\n ret\nendfn f\n")), HasSubstr("cannot be loaded: relocation 0"));
+  std::string Bytes = assemble("fn f\n bl g\n ret\nendfn f\n");
+  uint64_t Table = support::endian::read64le(Bytes.data() + 40);
+  for (unsigned N = 0; N < support::endian::read16le(Bytes.data() + 60); ++N) {
+    char *Type = Bytes.data() + Table + N * 64 + 4;
+    if (support::endian::read32le(Type) == ELF::SHT_RELA)
+      support::endian::write32le(Type, ELF::SHT_REL);
+  }
+  EXPECT_THAT(refusal(Bytes), HasSubstr("relocations of another kind than RELA"));
+}
+
 TEST(AuditImage, TablesAreRead) {
   Image I = load(assemble(Sample));
   ASSERT_EQ(I.find(writeOf(PorEl1), WriteMask).size(), 3u);
