@@ -160,6 +160,14 @@ Error ImageLoader::readSections() {
   Place.assign(Headers.size(), -1);
   for (const auto &[N, Known] : enumerate(Indices))
     Place[Known.second] = N;
+  // Of two in one place, only one would be seen.
+  const Image::Section *Longest = nullptr;
+  for (const Image::Section &S : I.Sections) {
+    if (Longest && S.Start < Longest->End && (S.Executable || Longest->Executable))
+      return bad("is damaged: sections " + Longest->Name + " and " + S.Name + " overlap");
+    if (!Longest || S.End > Longest->End)
+      Longest = &S;
+  }
   if (llvm::none_of(I.Sections, [](const Image::Section &S) { return S.Executable; }))
     return bad("has no code in it: is it a file of debug information only? Give vmlinux as the build made it");
   return Error::success();

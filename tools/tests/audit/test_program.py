@@ -110,6 +110,11 @@ class Program(unittest.TestCase):
         far = without("\n__alt_instructions_end:") + "\n.set __alt_instructions_end, 0x7000000000000000\n"
         self.refused("there is no table between __alt_instructions and", self.kernel(far))
 
+    def test_sections_that_overlap(self):
+        text = CLEAN + ".section .hidden, \"ax\"\n.globl g\n.type g, %function\ng: ret\n.size g, 4\n"
+        flags = ("--section-start=.text=0x400000", "--section-start=.hidden=0x400000", "--no-check-sections")
+        self.refused("overlap", self.kernel(text, "vmlinux", *flags))
+
     def test_modules(self):
         vmlinux = self.kernel(CLEAN)
         self.check(0, vmlinux, self.module(CLEAN))
