@@ -13,6 +13,7 @@
 #include "llvm/DebugInfo/DWARF/DWARFContext.h"
 #include "llvm/Object/Decompressor.h"
 #include "llvm/Object/ELF.h"
+#include "llvm/Support/Compression.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -393,6 +394,14 @@ Error ImageLoader::relocate() {
   return Error::success();
 }
 
+/// Put what the section @p Bytes holds into @p Out, and its size into @p Size. The
+/// format is one that Decompressor has accepted.
+static Error decompress(ArrayRef<uint8_t> Bytes, uint8_t *Out, size_t &Size) {
+  bool IsZlib = read(Bytes.data(), 4) == ELF::ELFCOMPRESS_ZLIB;
+  ArrayRef<uint8_t> Content = Bytes.drop_front(sizeof(ELFT::Chdr));
+  return IsZlib ? compression::zlib::decompress(Content, Out, Size) : compression::zstd::decompress(Content, Out, Size);
+}
+
 /// Find the sections of debug information. Without them there are no lines,
 /// and that is all.
 Error ImageLoader::readDebug() {
@@ -417,11 +426,14 @@ Error ImageLoader::readDebug() {
       // A section that says it is larger than any is no reason to run out of memory.
       if (D->getDecompressedSize() > MostDebug)
         return bad("is damaged: section " + *Found + " says that it is too large");
-      I.Copies.push_back(std::make_unique<uint8_t[]>(D->getDecompressedSize()));
-      MutableArrayRef<uint8_t> Out(I.Copies.back().get(), D->getDecompressedSize());
-      if (Error E = D->decompress(Out))
+      // Nor is one that only says so: memory that nothing is written to costs none.
+      size_t Size = D->getDecompressedSize();
+      I.Copies.push_back(std::make_unique_for_overwrite<uint8_t[]>(Size));
+      if (Error E = decompress(Bytes, I.Copies.back().get(), Size))
         return corrupt(std::move(E));
-      Bytes = Out;
+      if (Size != D->getDecompressedSize())
+        return bad("is damaged: section " + *Found + " is not as large as it says");
+      Bytes = ArrayRef<uint8_t>(I.Copies.back().get(), Size);
     }
     for (const ELFT::Shdr &Table : Headers) {
       if (!I.Module || Table.sh_type != ELF::SHT_RELA || Table.sh_info != Index)

@@ -138,6 +138,21 @@ class Program(unittest.TestCase):
         source = self.module(BAD, "debug.ko", "-g", "-gz=zlib")
         self.assertRegex(self.check(1, source).stdout, r"debug\.ko\.s:4: error: ")
 
+    def test_size_of_compressed_debug_information(self):
+        module = self.module(BAD, "debug.ko", "-g", "-gz=zlib")
+        whole = bytearray(module.read_bytes())
+        table, count = int.from_bytes(whole[40:48], "little"), int.from_bytes(whole[60:62], "little")
+        headers = [whole[table + 64 * n:][:64] for n in range(count)]
+        at = next(int.from_bytes(h[24:32], "little") for h in headers if int.from_bytes(h[8:16], "little") & 0x800)
+        for size in (1, 0xffffffff, 0x7fffffffffffffff):
+            whole[at + 8:at + 16] = size.to_bytes(8, "little")
+            module.write_bytes(whole)
+            # As much as it says would not fit.
+            limited = ["bash", "-c", 'ulimit -v 8000000; exec "$0" "$@"', AUDIT, str(module)]
+            done = subprocess.run(limited, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+            self.assertIn("is damaged: ", done.stderr)
+
     def test_json(self):
         done = self.check(1, "--format=json", self.kernel(CLEAN + BAD))
         report = json.loads(done.stdout)
