@@ -759,23 +759,32 @@ std::vector<Jump> Image::jumpsInto(ArrayRef<std::pair<uint64_t, uint64_t>> Range
   if (Ranges.empty())
     return Found;
   const uint64_t Least = Ranges.front().first, Most = Ranges.back().second;
+  auto leadsThere = [&](uint64_t To) {
+    if (To < Least || To >= Most)
+      return false;
+    auto It = llvm::upper_bound(Ranges, To, [](uint64_t A, const auto &R) { return A < R.first; });
+    return It != Ranges.begin() && To < std::prev(It)->second;
+  };
+  auto look = [&](uint64_t From, uint32_t Word) {
+    std::optional<int64_t> Distance = branchDistance(Word);
+    uint64_t To = From + static_cast<uint64_t>(Distance.value_or(0));
+    if (Distance && leadsThere(To) && code(From))
+      Found.push_back({From, To, (Word & 0xfc000000) == 0x94000000});
+  };
   for (const Section &S : Sections) {
     if (!S.Executable)
       continue;
     const uint8_t *Bytes = S.Bytes.data();
-    for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4) {
-      uint32_t Word = support::endian::read32le(Bytes + Offset);
-      std::optional<int64_t> Distance = branchDistance(Word);
-      if (!Distance)
-        continue;
-      uint64_t From = S.Start + Offset, To = From + static_cast<uint64_t>(*Distance);
-      if (To < Least || To >= Most)
-        continue;
-      auto It = llvm::upper_bound(Ranges, To, [](uint64_t A, const auto &R) { return A < R.first; });
-      if (It != Ranges.begin() && To < std::prev(It)->second && isCode(S, From))
-        Found.push_back({From, To, (Word & 0xfc000000) == 0x94000000});
-    }
+    for (size_t Offset = 0, End = S.Bytes.size() & ~size_t(3); Offset < End; Offset += 4)
+      look(S.Start + Offset, support::endian::read32le(Bytes + Offset));
   }
+  for (uint64_t From : Foreign)
+    look(From, *word(From));
+  for (const auto *Table : {&Branches, &Fixups})
+    for (const auto &[From, Targets] : *Table)
+      for (uint64_t To : Targets)
+        if (leadsThere(To))
+          Found.push_back({From, To, false});
   return Found;
 }
 

@@ -41,7 +41,7 @@ struct Alternative {
   unsigned Replaced = 0;
 };
 
-/// A direct branch in the code.
+/// A way that the code says: a direct branch, a static one, or a fixup.
 struct Jump {
   uint64_t From = 0, To = 0;
   bool IsCall = false;
@@ -70,7 +70,7 @@ public:
   /// With @p Data, those among them that are said to be data.
   std::vector<uint64_t> find(uint32_t Match, uint32_t Mask, bool Data = false) const;
 
-  /// All direct branches to an address in @p Ranges, which are sorted and apart.
+  /// All jumps to an address in @p Ranges, which are sorted and apart.
   std::vector<Jump> jumpsInto(llvm::ArrayRef<std::pair<uint64_t, uint64_t>> Ranges) const;
 
   llvm::ArrayRef<Function> functions() const { return Functions; }

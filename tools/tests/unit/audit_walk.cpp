@@ -857,6 +857,27 @@ endfn g
   EXPECT_THAT(with("mov x0, #0x27\n2: b 1b\nendfn g\nfn h\n b 2b"), ElementsAre("por-argument h"));
 }
 
+TEST(AuditCall, IntoTheMiddleByATable) {
+  const std::string Text = R"(
+fn f
+  mov x0, #0x17
+1: msr_por x0
+  isb
+  ret
+endfn f
+fn g
+2: nop
+  ret
+endfn g
+)";
+  EXPECT_THAT(findings(Text + " jump_entry 2b, 1b\n"), ElementsAre("por-argument g"));
+  EXPECT_THAT(findings(Text + " fixup 2b, 1b\n"), ElementsAre("por-argument g"));
+  EXPECT_THAT(findings(Text + " .section .altinstr_replacement, \"ax\"\n3: b 1b\n altinstr 2b, 3b, 4\n"),
+              ElementsAre("por-argument g"));
+  EXPECT_THAT(findings(Text + " .section .altinstr_replacement, \"a\"\n3: b 1b\n altinstr 2b, 3b, 4\n"),
+              ElementsAre("por-argument g"));
+}
+
 TEST(AuditCall, IntoTheMiddleFromInside) {
   EXPECT_THAT(findings(R"(
 fn f
