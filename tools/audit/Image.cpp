@@ -43,6 +43,8 @@ namespace {
 constexpr unsigned AlternativeSize = 12, BranchSize = 16, FixupSize = 12;
 /// Of an alternative's capability: a callback writes the instructions.
 constexpr uint16_t AlternativeCallback = 1 << 15;
+/// Types of fixups that name registers.
+constexpr uint16_t FixupUserAccess = 2, FixupKernelAccess = 3;
 constexpr uint16_t BugWarning = 1 << 0;
 
 constexpr uint64_t MostDebug = uint64_t(1) << 32;
@@ -558,12 +560,6 @@ Error ImageLoader::readTables() {
     }
     return Error::success();
   };
-  auto add = [&](DenseMap<uint64_t, Image::Targets> &Map, uint64_t From, uint64_t To) {
-    if (!isExecutable(From, 4) || !isExecutable(To, 4))
-      return false;
-    Map[From].push_back(To);
-    return true;
-  };
   if (Error E = entries("__alt_instructions", "__alt_instructions_end", ".altinstructions", AlternativeSize,
                         [&](uint64_t At) {
                           Alternative A;
@@ -593,10 +589,28 @@ Error ImageLoader::readTables() {
   llvm::sort(I.Foreign);
   I.Foreign.erase(llvm::unique(I.Foreign), I.Foreign.end());
   if (Error E = entries("__start___jump_table", "__stop___jump_table", "__jump_table", BranchSize,
-                        [&](uint64_t At) { return add(I.Branches, relative(At), relative(At + 4)); }))
+                        [&](uint64_t At) {
+                          uint64_t From = relative(At), To = relative(At + 4);
+                          if (!isExecutable(From, 4) || !isExecutable(To, 4))
+                            return false;
+                          I.Branches[From].push_back(To);
+                          return true;
+                        }))
     return E;
   if (Error E = entries("__start___ex_table", "__stop___ex_table", "__ex_table", FixupSize,
-                        [&](uint64_t At) { return add(I.Fixups, relative(At), relative(At + 4)); }))
+                        [&](uint64_t At) {
+                          uint64_t From = relative(At);
+                          Fixup X{relative(At + 4)};
+                          if (!isExecutable(From, 4) || !isExecutable(X.To, 4))
+                            return false;
+                          uint16_t Type = *I.data(At + 8, 2), Data = *I.data(At + 10, 2);
+                          if (Type == FixupUserAccess || Type == FixupKernelAccess) {
+                            X.Error = Data & 31;
+                            X.Zero = Data >> 5 & 31;
+                          }
+                          I.Fixups[From].push_back(X);
+                          return true;
+                        }))
     return E;
   return readBugs();
 }
@@ -780,11 +794,14 @@ std::vector<Jump> Image::jumpsInto(ArrayRef<std::pair<uint64_t, uint64_t>> Range
   }
   for (uint64_t From : Foreign)
     look(From, *word(From));
-  for (const auto *Table : {&Branches, &Fixups})
-    for (const auto &[From, Targets] : *Table)
-      for (uint64_t To : Targets)
-        if (leadsThere(To))
-          Found.push_back({From, To, false});
+  for (const auto &[From, All] : Branches)
+    for (uint64_t To : All)
+      if (leadsThere(To))
+        Found.push_back({From, To, false});
+  for (const auto &[From, All] : Fixups)
+    for (const Fixup &X : All)
+      if (leadsThere(X.To))
+        Found.push_back({From, X.To, false});
   return Found;
 }
 
@@ -815,7 +832,7 @@ ArrayRef<Alternative> Image::alternativesAt(uint64_t Address) const { return loo
 ArrayRef<uint64_t> Image::afterReplacement(uint64_t Address) const { return lookup(After, Address); }
 ArrayRef<uint64_t> Image::homes(uint64_t Address) const { return lookup(Homes, Address); }
 ArrayRef<uint64_t> Image::staticBranches(uint64_t Address) const { return lookup(Branches, Address); }
-ArrayRef<uint64_t> Image::fixups(uint64_t Address) const { return lookup(Fixups, Address); }
+ArrayRef<Fixup> Image::fixups(uint64_t Address) const { return lookup(Fixups, Address); }
 
 std::optional<std::pair<std::string, unsigned>> Image::line(uint64_t Address) const {
   if (DebugSections.empty())

@@ -41,6 +41,12 @@ struct Alternative {
   unsigned Replaced = 0;
 };
 
+/// An entry of __ex_table: what happens if an instruction faults.
+struct Fixup {
+  uint64_t To = 0;
+  unsigned Error = 31, Zero = 31; ///< Registers that get -EFAULT, and 0; 31 is none.
+};
+
 /// A way that the code says: a direct branch, a static one, or a fixup.
 struct Jump {
   uint64_t From = 0, To = 0;
@@ -93,8 +99,8 @@ public:
   llvm::ArrayRef<uint64_t> homes(uint64_t Address) const;
   /// Targets of the static branches at @p Address.
   llvm::ArrayRef<uint64_t> staticBranches(uint64_t Address) const;
-  /// Where execution goes on if the instruction at @p Address faults.
-  llvm::ArrayRef<uint64_t> fixups(uint64_t Address) const;
+  /// How execution goes on if the instruction at @p Address faults.
+  llvm::ArrayRef<Fixup> fixups(uint64_t Address) const;
   /// Whether the loader of modules puts an immediate into the instruction at
   /// @p Address that is not known here.
   bool isFilledIn(uint64_t Address) const { return llvm::binary_search(FilledIn, Address); }
@@ -142,7 +148,8 @@ private:
   std::vector<uint64_t> Foreign; ///< Instructions of alternatives, in sections that have no code.
   llvm::DenseMap<uint64_t, std::string> External;
   llvm::DenseMap<uint64_t, llvm::SmallVector<Alternative, 1>> Alternatives;
-  llvm::DenseMap<uint64_t, Targets> After, Homes, Branches, Fixups;
+  llvm::DenseMap<uint64_t, Targets> After, Homes, Branches;
+  llvm::DenseMap<uint64_t, llvm::SmallVector<Fixup, 1>> Fixups;
   llvm::DenseMap<uint64_t, bool> Bugs;
   std::vector<std::pair<std::string, llvm::ArrayRef<uint8_t>>> DebugSections; ///< Without the dot.
   mutable std::unique_ptr<Debug> Dwarf;

@@ -34,6 +34,9 @@ constexpr uint64_t WriteBits = 0x4444444444444440;
 /// The reserved encodings of the default pkey, which is always accessible.
 constexpr uint64_t ReservedBit = 0x8;
 
+/// EFAULT, which a fixup leaves.
+constexpr int64_t BadAddress = 14;
+
 enum : uint8_t { CondEqual = 0, CondNotEqual = 1 };
 
 struct Flags {
@@ -83,7 +86,8 @@ struct Node {
   Instruction Ins;
   SmallVector<uint64_t, 2> Next; ///< What follows in F, or in an alternative of it.
   SmallVector<uint64_t, 1> Over; ///< What follows in other functions.
-  ArrayRef<uint64_t> Fixups, Static;
+  ArrayRef<Fixup> Fixups;
+  ArrayRef<uint64_t> Static;
   SmallVector<Node *, 2> After; ///< All of F that may come next.
   bool Leader = false;
   bool Rewritten = false; ///< At boot, or when it is loaded, to what is not known here.
@@ -314,7 +318,8 @@ void Walker::explore() {
         Stack.push_back(Place);
       }
     };
-    llvm::for_each(N.Fixups, branch);
+    for (const Fixup &X : N.Fixups)
+      branch(X.To);
     llvm::for_each(N.Static, branch);
     if (!N.Static.empty())
       following();
@@ -888,9 +893,18 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
     else
       goOn(Way, Address);
   };
+  auto fault = [&] {
+    for (const Fixup &X : N.Fixups) {
+      State Way = S;
+      if (X.Error != 31)
+        set(Way, X.Error, Values.constant(static_cast<uint64_t>(-BadAddress)));
+      if (X.Zero != 31)
+        set(Way, X.Zero, Values.constant(0));
+      branch(Way, X.To);
+    }
+  };
   // An instruction that faults may have been carried out in part.
-  for (uint64_t Fixup : N.Fixups)
-    branch(S, Fixup);
+  fault();
   if (!N.Static.empty()) {
     for (uint64_t Target : N.Static)
       branch(S, Target);
@@ -1071,8 +1085,7 @@ std::optional<uint64_t> Walker::step(uint64_t Address, const Node &N, State &S) 
   if (N.Rewritten)
     for (uint8_t Def : Ins.Defs)
       set(S, Def, Values.mix({reg(S, Def)}, Address));
-  for (uint64_t Fixup : N.Fixups)
-    branch(S, Fixup);
+  fault();
   if (Ins.Kind != Op::Break)
     fallOver(S, Address, N);
   return onwards();

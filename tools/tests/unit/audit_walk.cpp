@@ -1092,6 +1092,28 @@ endfn f
               ElementsAre("por-argument f", "por-memory f"));
 }
 
+TEST(AuditFixup, LeavesAnError) {
+  // As get_user() in a guard: the error is 0 unless the fixup says otherwise.
+  const std::string Text = R"(
+fn f
+  set
+  mov w8, wzr
+1: ldr x2, [x0]
+2: cbnz w8, 3f
+  restore
+  ret
+3: HOLE
+endfn f
+  .section __ex_table, "a"
+  .word 1b - ., 2b - .
+)";
+  auto with = [&](const char *Line, const char *Data) { return findings(filled(Text, Line) + Data); };
+  const char Data[] = "  .hword 3, 8 | 2 << 5\n";
+  EXPECT_THAT(with("ret", Data), ElementsAre("por-return f"));
+  EXPECT_THAT(with("restore\n ret", Data), IsEmpty());
+  EXPECT_THAT(with("ret", "  .hword 0, 0\n"), IsEmpty());
+}
+
 TEST(AuditBranch, ThatCannotBeTaken) {
   EXPECT_THAT(sites("fn f\n mov x1, xzr\n cbz x1, 1f\n msr_por x0\n isb\n1: ret\nendfn f\n"), ElementsAre("f idle none"));
   EXPECT_THAT(sites("fn f\n mov x1, #4\n tbnz x1, #2, 1f\n msr_por x0\n isb\n1: ret\nendfn f\n"), ElementsAre("f idle none"));
