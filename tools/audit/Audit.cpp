@@ -338,9 +338,9 @@ bool Auditor::findEntries(Chosen &Functions, Entries &Into, const std::set<uint6
     ArrayRef<uint64_t> Homes = I.homes(J.From);
     const Function *From = I.functionAt(Homes.empty() ? J.From : Homes.front());
     bool Inside = From ? From == F || F->hasPart(*From) : Strays.contains(J.From);
-    if (Inside && !J.IsCall)
+    if (Inside && J.Is != Jump::Call)
       continue;
-    if (From && !J.IsCall && !I.functionFrom(J.To))
+    if (From && J.Is == Jump::Branch && !I.functionFrom(J.To))
       New |= Functions.emplace(From->Start, From).second;
     else
       New |= Into.emplace(F->Start, J.To).second;

@@ -780,10 +780,29 @@ std::vector<Jump> Image::jumpsInto(ArrayRef<std::pair<uint64_t, uint64_t>> Range
     return It != Ranges.begin() && To < std::prev(It)->second;
   };
   auto look = [&](uint64_t From, uint32_t Word) {
-    std::optional<int64_t> Distance = branchDistance(Word);
-    uint64_t To = From + static_cast<uint64_t>(Distance.value_or(0));
-    if (Distance && leadsThere(To) && code(From))
-      Found.push_back({From, To, (Word & 0xfc000000) == 0x94000000});
+    Jump J{Jump::Branch, From, 0};
+    if (std::optional<int64_t> Distance = branchDistance(Word)) {
+      J.Is = (Word & 0xfc000000) == 0x94000000 ? Jump::Call : Jump::Branch;
+      J.To = From + static_cast<uint64_t>(*Distance);
+    } else if ((Word & 0x1f000000) == 0x10000000) { // adr, adrp
+      J.Is = Jump::Address;
+      uint64_t Distance = static_cast<uint64_t>(SignExtend64<21>((Word >> 5 & 0x7ffff) << 2 | (Word >> 29 & 3)));
+      J.To = From + Distance;
+      if (Word >> 31) {
+        // With the add of the rest, which comes right behind it.
+        uint64_t Page = (From & ~uint64_t(0xfff)) + (Distance << 12);
+        if (Page >= Most || Page < (Least & ~uint64_t(0xfff)))
+          return;
+        std::optional<uint32_t> Add = code(From + 4);
+        if (!Add || (*Add & 0xffc003e0) != (0x91000000 | (Word & 31) << 5))
+          return;
+        J.To = Page + (*Add >> 10 & 0xfff);
+      }
+    } else {
+      return;
+    }
+    if (leadsThere(J.To) && code(From))
+      Found.push_back(J);
   };
   for (const Section &S : Sections) {
     if (!S.Executable)
@@ -797,11 +816,11 @@ std::vector<Jump> Image::jumpsInto(ArrayRef<std::pair<uint64_t, uint64_t>> Range
   for (const auto &[From, All] : Branches)
     for (uint64_t To : All)
       if (leadsThere(To))
-        Found.push_back({From, To, false});
+        Found.push_back({Jump::Branch, From, To});
   for (const auto &[From, All] : Fixups)
     for (const Fixup &X : All)
       if (leadsThere(X.To))
-        Found.push_back({From, X.To, false});
+        Found.push_back({Jump::Branch, From, X.To});
   return Found;
 }
 

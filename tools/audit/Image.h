@@ -47,10 +47,11 @@ struct Fixup {
   unsigned Error = 31, Zero = 31; ///< Registers that get -EFAULT, and 0; 31 is none.
 };
 
-/// A way that the code says: a direct branch, a static one, or a fixup.
+/// A way that the code says: a direct branch, a static one, a fixup, a call, or
+/// an address that is taken.
 struct Jump {
+  enum Kind : uint8_t { Branch, Call, Address } Is = Branch;
   uint64_t From = 0, To = 0;
-  bool IsCall = false;
 };
 
 /// A kernel, or a module of one: its code, and the tables that change the code

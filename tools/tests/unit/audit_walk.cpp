@@ -848,6 +848,8 @@ endfn g
   auto with = [&](const char *Line) { return findings(filled(Text, Line)); };
   EXPECT_THAT(with("bl f"), IsEmpty());
   EXPECT_THAT(with("bl 1b"), ElementsAre("por-argument f"));
+  EXPECT_THAT(with("adr x8, 1b\n br x8"), ElementsAre("por-argument f"));
+  EXPECT_THAT(with("adrp x8, 1b\n add x8, x8, :lo12:1b\n str x8, [x1]"), ElementsAre("por-argument f"));
   // Of a jump, more is known than of a call.
   EXPECT_THAT(with("b 1b"), ElementsAre("por-argument g"));
   EXPECT_THAT(with("cbz x1, 1b"), ElementsAre("por-argument g"));
