@@ -202,11 +202,16 @@ static __always_inline void arch_kpkeys_restore_pkey_reg(u64 pkey_reg)
 	isb();
 }
 
+static __always_inline u64 __kpkeys_set_context(const int ctx)
+{
+	return arch_kpkeys_set_context(ctx);
+}
+
 static __always_inline u64 kpkeys_set_context(const int ctx)
 {
 	if (!kpkeys_enabled())
 		return KPKEYS_PKEY_REG_INVAL;
-	return arch_kpkeys_set_context(ctx);
+	return __kpkeys_set_context(ctx);
 }
 
 static __always_inline void kpkeys_restore_pkey_reg(u64 pkey_reg)
@@ -219,11 +224,11 @@ static __always_inline void kpkeys_restore_pkey_reg(u64 pkey_reg)
 #define KPKEYS_GUARD_COND(name, ctx, cond)				\
 	DEFINE_LOCK_GUARD_0(name,					\
 			    _T->pkey_reg = (cond) ?			\
-				kpkeys_set_context(ctx) :		\
+				__kpkeys_set_context(ctx) :		\
 				KPKEYS_PKEY_REG_INVAL,			\
 			    kpkeys_restore_pkey_reg(_T->pkey_reg),	\
 			    u64 pkey_reg)
-#define KPKEYS_GUARD(name, ctx) KPKEYS_GUARD_COND(name, ctx, true)
+#define KPKEYS_GUARD(name, ctx) KPKEYS_GUARD_COND(name, ctx, kpkeys_enabled())
 
 #ifndef OWN_GUARD
 KPKEYS_GUARD_COND(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES,
