@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     price.set_defaults(run=_bench_lint)
 
     one = verbs.add_parser("verify", help="build the kernel with the series, run KUnit in QEMU, give the verdict")
-    one.add_argument("--guest", default=settings.text("GUEST") or "el1", help="guest of kunit/guests.ini (default: el1)")
+    one.add_argument("--guest", default=settings.text("GUEST") or guests.DEFAULT, help=f"guest of kunit/guests.ini (default: GUEST=, or {guests.DEFAULT})")
     one.set_defaults(run=_verify)
 
     many = verbs.add_parser("guests", help="the same in each guest of kunit/guests.ini, or in those named")

@@ -13,6 +13,8 @@ from .ui import Failure
 
 KUNIT = settings.PROJECT / "kunit"
 CONFIGS = settings.PROJECT / "configs"
+# The guest of verify unless GUEST= names another, and the one that has to pass before anything is sent.
+DEFAULT = "el1"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bases, letter, series, serieslint, settings, toolroot, trees, ui
+from . import bases, guests, letter, series, serieslint, settings, toolroot, trees, ui
 from .plumbing import _ask, _git
 from .trees import COVER
 from .ui import Failure
@@ -113,7 +113,24 @@ def _verified(tree: Path) -> list[Failure]:
     if summary.get("verdict") != "pass":
         return [Failure(f"verify has not passed on this series: {summary.get('verdict')} in guest {summary.get('guest')}",
                         f"look at {path.parent}, mend it, {run}")]
+    odd = _unusual(summary)
+    if odd:
+        return [Failure(f"verify has passed on this series {', '.join(odd)}: that is not what is to be shown",
+                        f"without GUEST=, QEMU= and CONFIG=: {run}")]
     return []
+
+
+def _unusual(summary: dict) -> list[str]:
+    """In what the run of verify with @summary was not the usual one. A guest without POE, say, passes where nothing is enforced."""
+    odd = []
+    if summary.get("guest") != guests.DEFAULT:
+        odd.append(f"in guest {summary.get('guest')}, not {guests.DEFAULT}")
+    # What does not say so, as before it was asked for, counts as another.
+    if summary.get("qemu_ours") is not True:
+        odd.append(f"in QEMU {summary.get('qemu')}, not in the project's")
+    if summary.get("config") != []:
+        odd.append(f"with CONFIG={' '.join(summary.get('config', ['?']))}")
+    return odd
 
 
 def _dirty(tree: Path) -> list[Failure]:

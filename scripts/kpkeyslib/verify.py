@@ -76,7 +76,8 @@ def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Pat
         summary = {"verdict": result.verdict, "exit_status": result.exit_status, "passed": result.passed,
                    "failed": result.failed, "skipped": result.skipped, "suites": result.summary(),
                    "problems": result.problems, "guest": guest.name, "kernel": guest.kernel, "series": what.series,
-                   "base": what.base, "content": what.content, "qemu": machine.version, "guest_seconds": round(result.seconds, 1),
+                   "base": what.base, "content": what.content, "qemu": machine.version, "qemu_ours": machine.ours,
+                   "config": settings.text("CONFIG").split(), "guest_seconds": round(result.seconds, 1),
                    "seconds": round(time.monotonic() - start, 1)}
         _write_json(new / "summary.json", summary)
         _publish(new, final)

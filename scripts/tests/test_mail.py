@@ -115,7 +115,7 @@ class Case(test_series.Case):
         path = self.root / "out" / where / "summary.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"verdict": verdict, "guest": guest, "passed": 7, "failed": 0, "skipped": 2, "series": "kpkeys-v1-on-v7.3.4",
-                                    "base": "linux v7.3.4", "qemu": "10.2.2", "content": git(self.tree, "rev-parse", "HEAD^{tree}"), **more}))
+                                    "base": "linux v7.3.4", "qemu": "10.2.2", "qemu_ours": True, "config": [], "content": git(self.tree, "rev-parse", "HEAD^{tree}"), **more}))
 
     def ready(self):
         self.sign()
@@ -268,6 +268,12 @@ class DryRun(Case):
         self.dry(says="verify has not run on exactly this series: the last was kpkeys-v1-on-v7.3.4")
         self.verified(verdict="test-failed")
         self.dry(says="verify has not passed on this series: test-failed in guest el1")
+        # Passes that prove nothing of a kernel that is protected by the QEMU the series comes with.
+        for more, says in (({"guest": "no-poe"}, "in guest no-poe, not el1"), ({"guest": "el1-off"}, "in guest el1-off, not el1"),
+                           ({"qemu": "9.0 (/usr/bin/qemu-system-aarch64)", "qemu_ours": False}, "in QEMU 9.0 .*, not in the project's"),
+                           ({"qemu_ours": None}, "in QEMU 10.2.2, not in the project's"), ({"config": ["/x/mine.config"]}, "with CONFIG=/x/mine.config")):
+            self.verified(**more)
+            self.assertIn("without GUEST=, QEMU= and CONFIG=: make verify", self.dry(says=f"verify has passed on this series {says}"))
         (self.root / "out/verify/summary.json").write_text("{")
         self.dry(says="nothing was verified")
         self.verified()
@@ -685,7 +691,7 @@ class Real(unittest.TestCase):
         # Whether it passes is for verify to say; this is about the letter and the mails.
         (root / "out/verify").mkdir(parents=True)
         (root / "out/verify/summary.json").write_text(json.dumps({
-            "verdict": "pass", "guest": "el1", "passed": 4711, "failed": 0, "skipped": 42, "qemu": "of this test",
+            "verdict": "pass", "guest": "el1", "passed": 4711, "failed": 0, "skipped": 42, "qemu": "of this test", "qemu_ours": True, "config": [],
             "content": git(tree, "rev-parse", "HEAD^{tree}")}))
         self.assertIn("the cover letter's part 'tests' is not up to date", kpkeys("send-dry-run").stderr)
         covered = kpkeys("cover")

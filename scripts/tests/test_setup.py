@@ -76,6 +76,18 @@ class TestVerdict(ProjectTest):
         self.verdict("pass", TREE=self.project.kernel)
         self.assertEqual(content(), "")
 
+    def test_circumstances(self):
+        """A result says whose QEMU it is from, and what was added to the configuration: a pass may be of neither."""
+        def said(*names: str) -> list:
+            summary = json.loads((self.project.out / "verify/summary.json").read_text())
+            return [summary[name] for name in names]
+
+        self.verdict("pass")
+        self.assertEqual(said("guest", "qemu_ours", "config"), ["el1", False, []])
+        mine = write(self.project.top / "mine.config", "CONFIG_MINE=y\n")
+        self.verdict("pass", GUEST="second", CONFIG=mine)
+        self.assertEqual(said("guest", "config"), ["second", [str(mine)]])
+
     def test_worst_of_many(self):
         """'guests' ends with the worst status of all its guests."""
         self.assertEqual(self.project.run("guests", TOY_GUEST="panic").status, ui.GUEST_PANIC)
@@ -608,6 +620,7 @@ class TestSources(ProjectTest):
     def test_everything_from_the_mirror(self):
         """From nothing to a verdict, QEMU's build included; then again without network or mirror."""
         self.assertPasses(self.verify(QEMU=None))
+        self.assertIs(json.loads((self.project.out / "verify/summary.json").read_text())["qemu_ours"], True)
         shutil.rmtree(self.mirror)
         before = snapshot(self.project.cache)
         done = self.assertPasses(self.project.run("verify", wrap=no_network(), KERNEL=None, QEMU=None))
