@@ -26,7 +26,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
 
-from kpkeyslib import cli, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
+from kpkeyslib import bases, cli, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
 
 VERSION = "7.3.4-1"
 USER = "[user]\n\tname = A Developer\n\temail = dev@example.org\n"
@@ -1163,24 +1163,36 @@ class SeriesCheck(unittest.TestCase):
 class Real(unittest.TestCase):
     """The stored series themselves. No file is checked out, which keeps this to seconds."""
 
+    @staticmethod
+    def repository(base: sources.Base) -> Path:
+        return settings.cache() / f"{base.name}-{re.sub(r'[^A-Za-z0-9.+~-]', '_', base.version)}.git"
+
+    def scratch(self) -> Path:
+        root = Path(tempfile.mkdtemp(prefix="kpkeys-real-"))
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        return root
+
+    def commits(self, tree: Path, repo: Path, stored: trees.Series) -> tuple[series.Commit, str]:
+        """Make the commits of @stored, which all apply, in @tree; the one with the cover letter, and the last."""
+        trees._prepare(tree, repo)
+        series.know_base(tree, repo, stored.base)
+        tip, count, complaint = series.make_commits(tree, stored, series._git(repo, "rev-parse", "base^{commit}"), series.NOBODY)
+        self.assertEqual((complaint, count), ("", len(stored.patches)))
+        # Attributes, which choose the text of hunk headers, come from the index.
+        series._git(tree, "read-tree", tip)
+        return series.find_cover(tree, tip), tip
+
     def roundtrip(self, name: str):
         directory = settings.PROJECT / "patches" / name
         if not (directory / "series").is_file() or not (directory / "series").read_text().strip():
             self.skipTest(f"patches/{name}/series names no patch")
         stored = trees.read_series(directory)
-        repo = settings.cache() / f"{name}-{re.sub(r'[^A-Za-z0-9.+~-]', '_', stored.base.version)}.git"
+        repo = self.repository(stored.base)
         if not repo.is_dir():
             self.skipTest(f"{repo} is not there: 'scripts/kpkeys load {name}' fetches it")
-        root = Path(tempfile.mkdtemp(prefix="kpkeys-real-"))
-        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        root = self.scratch()
         with mock.patch.dict(os.environ, environment()):
-            base = series._git(repo, "rev-parse", "base^{commit}")
-            trees._prepare(root / "tree", repo)
-            tip, count, complaint = series.make_commits(root / "tree", stored, base, series.NOBODY)
-            self.assertEqual((complaint, count), ("", len(stored.patches)))
-            # Attributes, which choose the text of hunk headers, come from the index.
-            series._git(root / "tree", "read-tree", tip)
-            cover = series.find_cover(root / "tree", tip)
+            cover, tip = self.commits(root / "tree", repo, stored)
             (root / "new").mkdir()
             series.write_series(root / "tree", tip, cover.id, cover.message + "\n", root / "new")
         shutil.copy(directory / "base", root / "new")
@@ -1193,6 +1205,26 @@ class Real(unittest.TestCase):
 
     def test_qemu(self):
         self.roundtrip("qemu")
+
+    def test_other_bases(self):
+        """All patches apply on each further base as well, and what differs there is what save would write."""
+        directory = settings.PROJECT / "patches" / "linux"
+        absent = []
+        for tag in list(bases.recorded(directory))[1:]:
+            stored = trees.read_series(directory, tag)
+            repo = self.repository(stored.base)
+            if not repo.is_dir():
+                absent.append(f"{repo} is not there: 'BASE={tag} scripts/kpkeys load' fetches it")
+                continue
+            root = self.scratch()
+            with self.subTest(tag), mock.patch.dict(os.environ, environment()):
+                cover, tip = self.commits(root / "tree", repo, stored)
+                shutil.copytree(directory, root / "new")
+                (root / "made").mkdir()
+                bases.write_differences(directory, root / "tree", tip, cover.id, cover.message + "\n", root / "new", root / "made")
+                self.assertEqual(series._differences(root / "new", directory), [])
+        if absent:
+            self.skipTest("; ".join(absent))
 
 
 class B4(Case):
