@@ -107,6 +107,8 @@ def run(names: Iterable[str] = (), sample: int = 0) -> mutants.Report:
     start = time.monotonic()
     reasons = mutants.reasons_in(SURVIVORS)
     with settings.lock(settings.out(), "the output directory"):
+        # Of an earlier run.
+        (directory() / "summary.json").unlink(missing_ok=True)
         linter = lintrun.get()
         found = lintmutants.find(mutants.read_sources(linter.what.tree))
         picked = mutants.chosen(found, names, sample)

@@ -67,8 +67,7 @@ def read_base(directory: Path, name: str = "") -> Base:
 
 def repository(base: Base) -> Path:
     """The git repository that holds @base's source at its tag, fetched if it is not there yet."""
-    variable = f"{base.name.upper()}_TARBALL"
-    tarball = settings.text(variable)
+    variable, tarball = tarball_of(base.name), users_tarball(base)
     version = settings.text(f"{base.name.upper()}_VERSION") or base.version
     origin = "tarball-" + _checked_tarball(Path(tarball), base, variable)[:12] if tarball else version
     path = settings.cache() / f"{base.name}-{re.sub(r'[^A-Za-z0-9.+~-]', '_', origin)}.git"
@@ -96,10 +95,22 @@ def repository(base: Base) -> Path:
     return path
 
 
+def tarball_of(name: str) -> str:
+    """The variable that gives the tarball of the source @name."""
+    return f"{name.upper()}_TARBALL"
+
+
+def users_tarball(base: Base) -> str:
+    """The user's own tarball of @base's source, '' if none is given."""
+    variable = tarball_of(base.name)
+    tarball = settings.text(variable)
+    if tarball and not Path(tarball).is_file():
+        raise Failure(f"{variable}={tarball}: no such file", f"give the path of {base.name}-{base.release}.tar.xz")
+    return tarball
+
+
 def _checked_tarball(path: Path, base: Base, variable: str) -> str:
     """The SHA-256 of the user's tarball, once a checksum file beside it agrees."""
-    if not path.is_file():
-        raise Failure(f"{variable}={path}: no such file", f"give the path of {base.name}-{base.release}.tar.xz")
     with open(path, "rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") \
             else hashlib.sha256(handle.read()).hexdigest()

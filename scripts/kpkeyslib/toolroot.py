@@ -303,14 +303,19 @@ class HostTools(ToolRoot):
 _tools: ToolRoot | None = None
 
 
+def choice() -> str:
+    """Whose tools are to be used (TOOLS=)."""
+    chosen = settings.text("TOOLS") or "root"
+    if chosen not in ("root", "host"):
+        raise Failure(f"TOOLS={chosen}: there is 'root' (the default) and 'host'", "unset TOOLS")
+    return chosen
+
+
 def get() -> ToolRoot:
     """The tools of this command, ready to run."""
     global _tools
     if _tools is None:
-        choice = settings.text("TOOLS") or "root"
-        if choice not in ("root", "host"):
-            raise Failure(f"TOOLS={choice}: there is 'root' (the default) and 'host'", "unset TOOLS")
-        tools = HostTools() if choice == "host" else ToolRoot()
+        tools = HostTools() if choice() == "host" else ToolRoot()
         tools.ensure()
         _tools = tools
     return _tools

@@ -83,6 +83,17 @@ def qemu_series() -> Series:
     return read_series(settings.PROJECT / "patches" / "qemu")
 
 
+def check_users(wanted: bool) -> None:
+    """Raise a Failure if what the user has given for the sources is not there; nothing is fetched. The kernel's only if it is @wanted."""
+    series = [qemu_series()] if not settings.qemu() else []
+    if wanted and settings.kernel():
+        base_of(linux_series())
+    elif wanted:
+        series.append(linux_series())
+    for each in series:
+        sources.users_tarball(each.base)
+
+
 def base_of(series: Series) -> tuple[Path, str, str]:
     """The repository and commit the series goes on, and that commit's name for people.
 

@@ -29,15 +29,21 @@ def _content(tree: Path) -> str:
     return proc.output(["git", "-C", tree, "rev-parse", "--verify", "--quiet", "HEAD^{tree}"], check=False)
 
 
+def _users_tree() -> Path | None:
+    """The user's TREE=, once it is known to be one that can be built."""
+    user = settings.tree()
+    if user and not (user / "arch/arm64/Kconfig").is_file():
+        raise Failure(f"TREE={user} is not a Linux kernel work tree", "give the directory that 'make load' printed")
+    if user and (user / ".config").exists():
+        raise Failure(f"TREE={user} was built in place, which kbuild does not mix with O=", f"run 'make mrproper' in {user}")
+    return user
+
+
 def subject() -> Subject:
     """The kernel tree of this run: TREE= as it stands, else the stored series on its base."""
     series = trees.linux_series()
-    user = settings.tree()
+    user = _users_tree()
     if user:
-        if not (user / "arch/arm64/Kconfig").is_file():
-            raise Failure(f"TREE={user} is not a Linux kernel work tree", "give the directory that 'make load' printed")
-        if (user / ".config").exists():
-            raise Failure(f"TREE={user} was built in place, which kbuild does not mix with O=", f"run 'make mrproper' in {user}")
         # Not 'describe --dirty', which writes the index.
         said = proc.run(["git", "-C", user, "describe", "--always", "--tags"], capture=True, check=False).stdout.strip()
         if said and proc.output(["git", "-C", user, "status", "--porcelain", "--untracked-files=no"], check=False):
@@ -56,6 +62,15 @@ def _publish(new: Path, final: Path) -> None:
     if final.exists():
         os.rename(final, old)
     os.rename(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _retract(final: Path) -> None:
+    """Take away the results of an earlier run: whatever may end this one, they are not its own."""
+    old = final.with_name(f".old-{final.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        os.rename(final, old)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -120,24 +135,32 @@ def verify(name: str) -> int:
     with settings.lock(settings.out(), "the output directory"):
         final = settings.out() / "verify"
         try:
+            _retract(final)
             machine, what = prepare()
             kernel.build(what.tree, kernel.build_directory(guest.kernel), guests.kernel(guest.kernel))
             result = run_guest(guest, what, machine, final, start)
         except Failure as failure:
             _publish_failure(failure, guest, final, start)
             raise
+        except KeyboardInterrupt:
+            _publish_failure(Failure("interrupted", status=ui.INTERRUPTED), guest, final, start)
+            raise
         _say(result, what, machine, guest, final, time.monotonic() - start)
     return result.exit_status
 
 
+# What results say of a run that did not get to its guest, by the exit status; 'not-run' of all others.
+_VERDICTS = {ui.BUILD_FAILED: "build-failed", ui.INTERRUPTED: "interrupted"}
+
+
 def _publish_failure(failure: Failure, guest: guests.Guest, final: Path, start: float) -> None:
-    """Let no reader of @final take the results of an earlier run for those of this one."""
+    """Leave in @final what has ended the run."""
     new = final.with_name(f".new-{final.name}")
     shutil.rmtree(new, ignore_errors=True)
     try:
         new.mkdir(parents=True)
         _write_json(new / "summary.json", {
-            "verdict": "build-failed" if failure.status == ui.BUILD_FAILED else "not-run", "exit_status": failure.status,
+            "verdict": _VERDICTS.get(failure.status, "not-run"), "exit_status": failure.status,
             "passed": 0, "failed": 0, "skipped": 0, "suites": {}, "problems": [failure.message], "guest": guest.name,
             "kernel": guest.kernel, "series": "", "base": "", "qemu": "", "seconds": round(time.monotonic() - start, 1)})
         _publish(new, final)
@@ -149,11 +172,14 @@ def _publish_failure(failure: Failure, guest: guests.Guest, final: Path, start: 
 
 
 def _checked(chosen: list[guests.Guest]) -> list[guests.Guest]:
-    """@chosen, once all that they name is known to be there: a mistake shows before any build."""
+    """@chosen, once all that they and the variables name is known to be there.
+
+    A mistake shows before any build, and before the results of an earlier run are gone.
+    """
     for guest in chosen:
         guests.kernel(guest.kernel)
         guests.expected(guest.expect)
-    settings.timeout(), settings.jobs(), qemu.users()
+    settings.timeout(), settings.jobs(), toolroot.choice(), qemu.users(), trees.check_users(_users_tree() is None)
     return chosen
 
 
@@ -169,6 +195,8 @@ def results(names: list[str]) -> list[kunit.Result]:
     start = time.monotonic()
     chosen = _checked([guests.guest(n) for n in names or guests.of_ci()])
     with settings.lock(settings.out(), "the output directory"):
+        for guest in chosen:
+            _retract(settings.out() / "guests" / guest.name)
         machine, what = prepare()
         for name in dict.fromkeys(g.kernel for g in chosen):
             kernel.build(what.tree, kernel.build_directory(name), guests.kernel(name))

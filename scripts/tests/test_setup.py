@@ -128,6 +128,18 @@ class TestUsage(ProjectTest):
                                 QEMU=write(top / name / "qemu-system-aarch64", text, 0o755))
             self.assertNotIn("[", done.err.partition("error: ")[2], "a Python list is not a message")
 
+    def test_earlier_results_stay(self):
+        """What is refused before anything is run says nothing of what was run before: its results stay."""
+        self.assertPasses(self.project.run("verify"))
+        self.assertPasses(self.project.run("guests", "el1"))
+        before = {name: snapshot(self.project.out / name) for name in ("verify", "guests")}
+        for env in ({"TIMEOUT": "x"}, {"J": "0"}, {"GUEST": "nosuch"}, {"TOOLS": "foo"}, {"CONFIG": "/nope"}, {"QEMU": "/nope"}, {"TREE": "/nope"},
+                    {"KERNEL": "/nope"}, {"BASE": "nosuch"}, {"KERNEL": None, "LINUX_TARBALL": "/nope"}, {"QEMU": None, "QEMU_TARBALL": "/nope"}):
+            for verb in (("verify",), ("guests", "el1")) if "GUEST" not in env else (("verify",),):
+                with self.subTest(verb=verb, **env):
+                    self.assertFails(self.project.run(*verb, **env), ui.USAGE)
+                    self.assertEqual({name: snapshot(self.project.out / name) for name in before}, before)
+
     def test_tree(self):
         """TREE= must be a kernel work tree, not built in place."""
         self.refused("TREE=/no/such/tree is not a Linux kernel work tree", "make load", TREE="/no/such/tree")
@@ -927,12 +939,12 @@ class TestToolRoot(ProjectTest):
 
 
 class TestInterrupted(ProjectTest):
-    """Ctrl-C at any time: status 130, one line, no process left, finished results untouched."""
+    """Ctrl-C at any time: status 130, one line, no process left, and no results of an earlier run that look like this one's."""
 
-    def interrupt(self, started: Path, **env):
-        child = self.project.start("verify", **env)
+    def interrupt(self, started: Path, verb=("verify",), signum: int = signal.SIGINT, **env):
+        child = self.project.start(*verb, **env)
         wait_for(started.exists, "the step to interrupt")
-        child.send_signal(signal.SIGINT)
+        child.send_signal(signum)
         out, err = child.communicate(timeout=30)
         self.assertEqual(child.returncode, ui.INTERRUPTED, err)
         self.assertEqual(err.strip(), "error: interrupted")
@@ -941,20 +953,33 @@ class TestInterrupted(ProjectTest):
     def test_kernel_build(self):
         """In the kernel build, which runs in the tool root."""
         self.assertPasses(self.project.run("verify"))
-        before = snapshot(self.project.out / "verify")
         write(self.project.source / "slow", "")
         self.interrupt(self.project.out / "linux/build-4k/building")
-        self.assertEqual(snapshot(self.project.out / "verify"), before)
+        self.assertInterrupted()
         (self.project.source / "slow").unlink()
         self.assertPasses(self.project.run("verify"))
 
     def test_guest(self):
-        """While the guest runs."""
+        """While the guest runs, by Ctrl-C and by SIGTERM."""
+        started = self.project.top / "started"
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self.assertPasses(self.project.run("verify"))
+            started.unlink(missing_ok=True)
+            self.interrupt(started, signum=signum, TOY_GUEST="sleep")
+            self.assertInterrupted()
         self.assertPasses(self.project.run("verify"))
-        before = snapshot(self.project.out / "verify")
-        self.interrupt(self.project.top / "started", TOY_GUEST="sleep")
-        self.assertEqual(snapshot(self.project.out / "verify"), before)
-        self.assertPasses(self.project.run("verify"))
+
+    def assertInterrupted(self):
+        summary = json.loads((self.project.out / "verify/summary.json").read_text())
+        self.assertEqual((summary["verdict"], summary["exit_status"], summary["guest"]), ("interrupted", ui.INTERRUPTED, "el1"))
+        self.assertEqual([p.name for p in (self.project.out / "verify").iterdir()], ["summary.json"])
+
+    def test_guests(self):
+        """Of the guests that were to run, none keeps the results of an earlier run; another one does."""
+        self.assertPasses(self.project.run("guests"))
+        self.interrupt(self.project.top / "started", verb=("guests", "second"), TOY_GUEST="sleep")
+        self.assertFalse((self.project.out / "guests/second").exists())
+        self.assertTrue((self.project.out / "guests/el1/summary.json").exists())
 
     def test_killed_in_the_guest(self):
         """kill -9 while the guest runs: the next command is not disturbed by what is left."""
@@ -963,6 +988,7 @@ class TestInterrupted(ProjectTest):
         wait_for((self.project.top / "started").exists, "the guest")
         child.kill()
         child.communicate()
+        self.assertFalse((self.project.out / "verify").exists(), "these are not the results of the run that was killed")
         self.assertPasses(self.project.run("verify"))
         self.assertEqual(self.project.unfinished(), [])
 
