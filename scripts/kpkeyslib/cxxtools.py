@@ -128,13 +128,18 @@ class Target:
     build: Path
 
 
+def kernel_of(guest: str = "", kernel_name: str = "") -> guests.Kernel:
+    """The kernel @kernel_name, or that of @guest, or of the one that GUEST= names. Asked for before anything is built: a wrong name shows at once."""
+    return guests.kernel(kernel_name or guests.guest(guest or settings.text("GUEST") or GUEST).kernel)
+
+
 def target(guest: str = "") -> Target:
     """Build the kernel of @guest, or of the one that GUEST= names."""
-    name = guests.guest(guest or settings.text("GUEST") or GUEST).kernel
+    chosen = kernel_of(guest)
     what = verify.subject()
-    where = kernel.build_directory(name)
-    kernel.build(what.tree, where, guests.kernel(name))
-    return Target(name, what.tree, where)
+    where = kernel.build_directory(chosen.name)
+    kernel.build(what.tree, where, chosen)
+    return Target(chosen.name, what.tree, where)
 
 
 def commands_target(name: str) -> Target:
@@ -184,6 +189,7 @@ def lint(arguments: Sequence[str] = (), guest: str = "", kernel_name: str = "") 
 
     The kernel is that of @guest, which is built, or @kernel_name, of which no more is made than its commands need.
     """
+    kernel_of(guest, kernel_name)
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
         what = commands_target(kernel_name) if kernel_name else target(guest)
@@ -209,6 +215,7 @@ def audit(arguments: Sequence[str] = (), guest: str = "") -> int:
 
     The writes of the kernel of el1 as the tool root's clang builds it are pinned.
     """
+    kernel_of(guest)
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-audit") / "bin" / "kpkeys-audit"
         what = target(guest)
@@ -234,6 +241,7 @@ def _is_pinned(name: str) -> bool:
 
 def bench(units: int) -> int:
     """What kpkeys-lint costs, against the bars of tools/bench/lint.py."""
+    kernel_of()
     with settings.lock(settings.out(), "the output directory"):
         program = build("kpkeys-lint") / "bin" / "kpkeys-lint"
         what = target("")

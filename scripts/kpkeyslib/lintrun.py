@@ -15,6 +15,7 @@ from .ui import Failure
 
 def get() -> "Linter":
     """The tool and the kernel of this run, both built."""
+    cxxtools.kernel_of()
     program = cxxtools.build("kpkeys-lint") / "bin" / "kpkeys-lint"
     what = cxxtools.target("")
     return Linter(program, cxxtools.database(what), what)

@@ -10,6 +10,7 @@ survives that as well needs a reason in kunit/mutants/survivors.txt.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import hashlib
@@ -517,10 +518,17 @@ def mutants(names: list[str], sample: int) -> int:
     return ui.TEST_FAILED if report.problems else ui.PASS
 
 
+def sources_to_list() -> dict[str, str]:
+    """The sources of this run's tree, for a list. One of the user's is only read; ours is brought up to date, so that nobody else may be at it."""
+    alone = contextlib.nullcontext() if settings.tree() else settings.lock(
+        settings.out(), "the kernel tree in the output directory, which the list is made from (TREE= is listed without)")
+    with alone:
+        return read_sources(verify.subject().tree)
+
+
 def list_mutants() -> int:
     """Print the sites of this run's tree."""
-    with settings.lock(settings.out(), "the output directory"):
-        sites = mutantsites.rewrite(read_sources(verify.subject().tree))[1]
+    sites = mutantsites.rewrite(sources_to_list())[1]
     for site in sites:
         print(f"{site.number:3} {site.name}")
     return ui.PASS

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cxxtools, lintmutants, lintrun, mutants, proc, settings, ui, verify
+from . import cxxtools, lintmutants, lintrun, mutants, proc, settings, ui
 from .lintmutants import Mutant
 from .ui import Failure
 
@@ -142,8 +142,7 @@ def lint_mutants(names: list[str], sample: int) -> int:
 
 def list_mutants() -> int:
     """Print the mutants of this run's tree."""
-    with settings.lock(settings.out(), "the output directory"):
-        found = lintmutants.find(mutants.read_sources(verify.subject().tree))
+    found = lintmutants.find(mutants.sources_to_list())
     for mutant in found:
         print(f"{mutant.number:3} {mutant.name}")
     return ui.PASS

@@ -275,6 +275,8 @@ def test(names: list[str]) -> int:
     for name in names:
         if name not in GROUPS:
             raise Failure(f"there is no group of tests '{name}'", f"there are: {', '.join(GROUPS)}")
+    # A mistake here is not that of a group, and not to be found when that group's turn comes.
+    settings.sample(), settings.timeout(), settings.jobs(), toolroot.choice(), qemu.users()
     start = time.monotonic()
     outcomes: dict[str, tuple[Outcome, float]] = {}
     for name in names or [n for n in GROUPS if n not in NAMED_ONLY]:

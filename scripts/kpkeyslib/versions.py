@@ -189,7 +189,9 @@ def diff_versions(name: str, before: str, after: str) -> int:
         with ui.step(f"{name} series: {before} and {after} as commits"):
             # Beside the repository's files, in which git would look for changes.
             extracted = tree / "versions"
-            sides = [aside.commit(tree / "repository", trees.read_series(_version(name, wanted, extracted))) for wanted in (before, after)]
+            # Both are looked for before the first is applied, which takes a while.
+            found = [trees.read_series(_version(name, wanted, extracted)) for wanted in (before, after)]
+            sides = [aside.commit(tree / "repository", stored) for stored in found]
         one, two = (f"{side.cover.id}..{side.tip}" for side in sides)
         out = _git(tree / "repository", "range-diff", "--no-color", "--creation-factor=75", one, two)
     print(out)

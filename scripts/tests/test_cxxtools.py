@@ -14,7 +14,8 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kpkeyslib import cxxtools, ui  # noqa: E402
+from kpkeyslib import cxxtools, lintrun, ui  # noqa: E402
+from kpkeyslib.ui import Failure  # noqa: E402
 
 
 def junit(*cases: str) -> str:
@@ -65,6 +66,17 @@ class Settings(unittest.TestCase):
                 self.assertEqual(cxxtools._sanitize(), expect)
         with mock.patch.dict(os.environ, SANITIZE="yes"), self.assertRaisesRegex(ui.Failure, "SANITIZE=yes"):
             cxxtools._sanitize()
+
+    def test_names_are_looked_up_before_the_build(self):
+        with mock.patch.object(cxxtools, "build", side_effect=AssertionError), mock.patch.dict(os.environ):
+            os.environ.pop("GUEST", None)
+            for call in (lambda: cxxtools.lint([], "nope"), lambda: cxxtools.lint([], "", "nope"), lambda: cxxtools.audit([], "nope")):
+                with self.assertRaisesRegex(Failure, "there is no (guest|kernel) 'nope'"):
+                    call()
+            os.environ["GUEST"] = "nope"
+            for call in (cxxtools.lint, lambda: cxxtools.bench(1), lintrun.get):
+                with self.assertRaisesRegex(Failure, "there is no guest 'nope'"):
+                    call()
 
     def test_build_directory_of_another_project_is_made_anew(self):
         with tempfile.TemporaryDirectory() as name:

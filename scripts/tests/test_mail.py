@@ -523,7 +523,9 @@ class DiffVersions(Case):
     def test_refusals(self):
         self.refused("diff-versions", says="A and B are not both set")
         self.refused("diff-versions", says="no version v7 of the linux series", A="v7", B="v1")
-        self.refused("diff-versions", says="no version nonsense", A="v1", B="nonsense")
+        # Both are looked for before any is applied.
+        with mock.patch.object(versions.aside, "commit", side_effect=AssertionError):
+            self.refused("diff-versions", says="no version nonsense", A="v1", B="nonsense")
 
     def test_same(self):
         self.assertIn("v1 to HEAD: 3 patches unchanged, 0 changed, 0 new, 0 gone", self.ok("diff-versions", "v1", "HEAD"))

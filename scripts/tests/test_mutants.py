@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kpkeyslib import guests, kunit, mutants, mutantsites, ui  # noqa: E402
 from kpkeyslib.mutants import Control, Mutant  # noqa: E402
 from kpkeyslib.mutantsites import Site  # noqa: E402
-from support import ProjectTest  # noqa: E402
+from support import ProjectTest, wait_for  # noqa: E402
 
 GUARD_H = """\
 #include <linux/types.h>
@@ -429,6 +429,18 @@ class TestCommand(ProjectTest):
         done = self.project.run("mutants")
         self.assertFails(done, 2, "no site for: guard", "is the series with page table hardening applied")
         self.assertNothingLeft()
+
+    def test_list_beside_another_command(self):
+        """A list of TREE='s mutants is made at once; one of our own tree waits, and says for what."""
+        child = self.project.start("verify", TOY_GUEST="sleep", TIMEOUT=8)
+        wait_for((self.project.top / "started").exists, "the guest")
+        done = self.project.run("mutants", "--list", TREE=self.project.kernel)
+        self.assertFails(done, 2, "no site for: guard")
+        self.assertNotIn("waiting", done.out)
+        self.assertIsNone(child.poll())
+        done = self.project.run("mutants", "--list")
+        self.assertIn("another command is using the kernel tree in the output directory, which the list is made from", done.out)
+        child.communicate(timeout=60)
 
     def test_bad_list(self):
         path = self.project.path / "kunit/mutants/survivors.txt"

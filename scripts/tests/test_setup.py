@@ -128,6 +128,12 @@ class TestUsage(ProjectTest):
                                 QEMU=write(top / name / "qemu-system-aarch64", text, 0o755))
             self.assertNotIn("[", done.err.partition("error: ")[2], "a Python list is not a message")
 
+    def test_tests(self):
+        """'test' refuses a wrong variable as usage, before the first group, whichever group would have asked for it."""
+        for name, value in (("SAMPLE", "x"), ("TIMEOUT", "0"), ("J", "many"), ("QEMU", "/no/such/qemu"), ("TOOLS", "foo")):
+            done = self.refused(f"{name}={value}", verb=("test", "mutants"), **{name: value})
+            self.assertEqual(done.out, "")
+
     def test_earlier_results_stay(self):
         """What is refused before anything is run says nothing of what was run before: its results stay."""
         self.assertPasses(self.project.run("verify"))
