@@ -35,7 +35,7 @@ class Target:
 def _target(name: str) -> Target:
     wanted = settings.text("BASE")
     if not wanted:
-        raise Failure("which base? BASE is not set", f"make rebase BASE=<tag>; recorded: {', '.join(bases.recorded(series.stored(name)))}")
+        raise Failure("which base? BASE is not set", f"make rebase BASE=<tag>; {trees.kept_for(series.stored(name))}")
     stored = trees.read_series(series.stored(name), wanted)
     recorded = bases.recorded(stored.directory)
     if settings.kernel() or wanted in recorded:
@@ -44,7 +44,7 @@ def _target(name: str) -> Target:
     version = settings.text("LINUX_VERSION")
     if not version:
         raise Failure(f"BASE={wanted} is no base this series is kept for",
-                      f"recorded: {', '.join(recorded)}; for a commit of your tree add KERNEL=<dir>; "
+                      f"{trees.kept_for(stored.directory)}; for a commit of your tree add KERNEL=<dir>; "
                       "for another Debian kernel add LINUX_VERSION=<Debian version>")
     release = re.fullmatch(r"v(\d+\.\d+)(\.\d+)?(-rc\d+)?", wanted)
     if not release:

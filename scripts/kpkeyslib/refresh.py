@@ -23,7 +23,7 @@ def refresh(name: str) -> int:
         if not stored.patches:
             raise Failure(f"patches/{name}/series names no patch", f"restore it: git checkout -- patches/{name}")
         if wanted and wanted != stored.base.tag:
-            raise Failure(f"BASE={wanted} is no base this series is kept for", f"to move it there: {series._verb('rebase', name)}")
+            raise Failure(f"BASE={wanted} is no base this series is kept for", f"{trees.kept_for(stored.directory)}")
         with ui.step(f"{name} series: applying {stored.name} again") as line, aside.repository("refresh") as tree:
             done = aside.commit(tree, stored, merge=True)
             series._range(tree, done.tip, done.cover.id)

@@ -236,7 +236,7 @@ def tarball() -> int:
     stored = trees.linux_series()
     wanted = settings.text("BASE")
     if wanted and wanted != stored.base.tag:
-        raise Failure(f"BASE={wanted} is no base this series is kept for", f"to move it there: {series._verb('rebase', name)}")
+        raise Failure(f"BASE={wanted} is no base this series is kept for", f"{trees.kept_for(stored.directory)}")
     if not stored.patches:
         raise Failure(f"patches/{name}/series names no patch", f"restore it: git checkout -- patches/{name}")
     final = settings.out() / "release"

@@ -62,6 +62,12 @@ def read_series(directory: Path, tag: str = "") -> Series:
     return Series(directory, base, patches, tracking(cover).get("revision", 1))
 
 
+def kept_for(directory: Path) -> str:
+    """Which bases the series in @directory is recorded for, for whoever gave another."""
+    others = sorted(d.name.removeprefix("on-") for d in directory.glob("on-*"))
+    return f"kept for: {', '.join([sources.read_base(directory).tag, *others])}"
+
+
 def tracking(cover: str) -> dict:
     """b4's tracking data in the text of a cover letter, {} if it has none."""
     _, marker, tail = cover.partition(TRACKING)
@@ -83,15 +89,23 @@ def qemu_series() -> Series:
     return read_series(settings.PROJECT / "patches" / "qemu")
 
 
-def check_users(wanted: bool) -> None:
-    """Raise a Failure if what the user has given for the sources is not there; nothing is fetched. The kernel's only if it is @wanted."""
-    series = [qemu_series()] if not settings.qemu() else []
-    if wanted and settings.kernel():
+def _no_base(series: Series, wanted: str) -> Failure:
+    return Failure(f"BASE={wanted} is no base this series is kept for", f"{kept_for(series.directory)}; for a commit of your tree add KERNEL=<dir>")
+
+
+def check_users(kernel: bool) -> None:
+    """Raise a Failure if what the user has given for the sources is not there; nothing is fetched. The kernel's only if @kernel is wanted."""
+    if kernel and settings.kernel():
         base_of(linux_series())
-    elif wanted:
-        series.append(linux_series())
-    for each in series:
-        sources.users_tarball(each.base)
+    elif kernel:
+        series, base = linux_series(), settings.text("BASE")
+        # Another release than the recorded one brings its own tag.
+        other = settings.text("LINUX_VERSION") or settings.text("LINUX_TARBALL")
+        if base not in ("", series.base.tag, "base") and not other and not re.fullmatch(r"[0-9a-f]{7,40}", base):
+            raise _no_base(series, base)
+        sources.users_tarball(series.base)
+    if not settings.qemu() and settings.text("QEMU_TARBALL"):
+        sources.users_tarball(qemu_series().base)
 
 
 def base_of(series: Series) -> tuple[Path, str, str]:
@@ -119,11 +133,12 @@ def base_of(series: Series) -> tuple[Path, str, str]:
         name = wanted or proc.output(["git", "-C", user, "describe", "--always", "--tags"], check=False)
     found = proc.run(["git", "-C", repo, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], capture=True, check=False)
     if found.returncode:
-        tags = proc.output(["git", "-C", repo, "tag", "--sort=-creatordate"], check=False).split()[:5]
         if not wanted:
             raise Failure(f"KERNEL={repo} has no commit yet", "give the directory of a kernel git tree")
-        known = [d.name.removeprefix("on-") for d in sorted(series.directory.glob("on-*"))] if user is None else []
-        choice = ", ".join(dict.fromkeys(tags + known))
+        if user is None:
+            # There is nothing to fetch into the cache's repository, which has one commit.
+            raise _no_base(series, wanted)
+        choice = ", ".join(proc.output(["git", "-C", repo, "tag", "--sort=-creatordate"], check=False).split()[:5])
         raise Failure(f"BASE={wanted}: no such commit in {repo}", f"fetch it, or choose another{': ' + choice if choice else ''}")
     commit = found.stdout.strip()
     if user and proc.run(["git", "-C", repo, "cat-file", "-e", f"{commit}:arch/arm64/Kconfig"], capture=True, check=False).returncode:

@@ -86,6 +86,10 @@ def reroll(name: str) -> int:
             if msgid:
                 raise Failure(f"b4 has sent v{now} as {sent['history'][f'v{now}'][-1]}", "MSGID= is not needed: make reroll")
             series.save(name)
+        elif not msgid and not branch:
+            raise Failure(f"{tree} is not a git work tree" if not series._is_tree(tree) else f"{tree}: no commit with b4's cover letter below HEAD",
+                          f"so nothing shows that b4 has sent v{now}. Make the branch with make load, or name its tree with WORKTREE=; "
+                          "or, if it went another way, make reroll MSGID=<Message-Id of its cover letter>")
         elif not msgid:
             raise Failure(f"v{now} has not been sent by b4 from {tree}", "send it (make send-dry-run shows how); or, if it went another way, "
                           "make reroll MSGID=<Message-Id of its cover letter>")

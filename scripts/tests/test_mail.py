@@ -433,7 +433,10 @@ class Reroll(Case):
         self.refused("reroll", says="is not in the project's history")
 
     def test_without_a_branch(self):
+        git(self.tree, "checkout", "-q", "--detach", "v7.3.4")
+        self.assertIn("make load", self.refused("reroll", says="no commit with b4's cover letter below HEAD"))
         shutil.rmtree(self.tree)
+        self.assertIn("make load", self.refused("reroll", says="work/linux is not a git work tree"))
         self.ok("reroll", MSGID="a@example.org")
         self.assertEqual(trees.tracking(self.letter())["revision"], 2)
         self.assertEqual({k: v for k, v in self.files().items() if k != trees.COVER}, {k: v for k, v in self.before.items() if k != trees.COVER})

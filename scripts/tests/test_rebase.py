@@ -187,7 +187,13 @@ class Rebase(Case):
 
     def test_refusals(self):
         self.refused("rebase", says="which base")
-        self.refused("rebase", BASE="v9", says="BASE=v9 is no base this series is kept for")
+        # Each says which bases there are, and no remedy is refused in turn.
+        kept = "kept for: v7.3.4, v7.1.9, v7.2.12"
+        for verb, more in (("rebase", "; for a commit of your tree add KERNEL=<dir>; for another Debian kernel add LINUX_VERSION="),
+                           ("verify", "; for a commit of your tree add KERNEL=<dir>\n"), ("load", "; for a commit of your tree add KERNEL=<dir>\n"), ("refresh", "\n"), ("tarball", "\n")):
+            error = self.refused(verb, BASE="v9", says="BASE=v9 is no base this series is kept for")
+            self.assertIn(f"       {kept}{more}", error)
+        self.assertIn(kept, self.refused("rebase", says="BASE is not set"))
         self.refused("rebase", BASE="frob", LINUX_VERSION="1", says="BASE=frob is not the tag of a release")
         (self.tree / "mm/a.c").write_text("mine\n")
         self.refused("rebase", BASE="v7.1.9", says="uncommitted changes")
@@ -417,7 +423,7 @@ class Bases(Case):
     def test_load(self):
         self.ok("load", BASE="v7.1.9")
         self.assertEqual(git(self.tree, "rev-parse", "HEAD~4"), git(self.root / "v7.1.9", "rev-parse", "HEAD"))
-        self.refused("load", BASE="v9", says=r"BASE=v9: no such commit", )
+        self.refused("load", BASE="v9", says=r"BASE=v9 is no base this series is kept for")
         self.ok("load")
         self.assertIn("no files differ", self.ok("save"))
 

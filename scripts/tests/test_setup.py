@@ -140,7 +140,7 @@ class TestUsage(ProjectTest):
         self.assertPasses(self.project.run("guests", "el1"))
         before = {name: snapshot(self.project.out / name) for name in ("verify", "guests")}
         for env in ({"TIMEOUT": "x"}, {"J": "0"}, {"GUEST": "nosuch"}, {"TOOLS": "foo"}, {"CONFIG": "/nope"}, {"QEMU": "/nope"}, {"TREE": "/nope"},
-                    {"KERNEL": "/nope"}, {"BASE": "nosuch"}, {"KERNEL": None, "LINUX_TARBALL": "/nope"}, {"QEMU": None, "QEMU_TARBALL": "/nope"}):
+                    {"KERNEL": "/nope"}, {"BASE": "nosuch"}, {"KERNEL": None, "BASE": "v9.9"}, {"KERNEL": None, "LINUX_TARBALL": "/nope"}, {"QEMU": None, "QEMU_TARBALL": "/nope"}):
             for verb in (("verify",), ("guests", "el1")) if "GUEST" not in env else (("verify",),):
                 with self.subTest(verb=verb, **env):
                     self.assertFails(self.project.run(*verb, **env), ui.USAGE)
