@@ -115,7 +115,8 @@ distclean: ## remove out/ and .cache/; work/ stays
 	@$(KPKEYS) clean --cache
 
 ##@ Variables
-#? KERNEL=dir    your own kernel git tree (never written to), with BASE=rev (default HEAD, clean)
+#? KERNEL=dir    your own kernel git tree, with BASE=rev (default HEAD, clean); 'make load' adds a branch
+#?               and a linked work tree to it, nothing else writes there
 #? TREE=dir      build this work tree just as it stands, e.g. TREE=work/linux
 #? WORKTREE=dir  where 'make load' puts the series (work/linux); SERIES=qemu for the other one
 #? FROM=n TO=m   patches of 'make series-check'

@@ -316,6 +316,27 @@ class DryRun(Case):
         self.assertIn(f"base-commit: {git(kernel, 'rev-parse', 'v7.3.4^{commit}')}", self.mails()[0].get_payload(decode=True).decode())
         self.assertEqual(git(kernel, "for-each-ref"), before)
 
+    def test_beside_the_work_tree(self):
+        """Send a version in MAINTAINERS-notes.md, step by step, after Change a patch: work/linux is a repository of our own then."""
+        kernel, send = self.user_kernel(real=True), self.project / "work/send"
+        self.refused("load", KERNEL=str(kernel), BASE="v7.3.4", says="work/linux is not what")
+        notes = (settings.PROJECT / "MAINTAINERS-notes.md").read_text().partition("### Send a version")[2].partition("\n### ")[0]
+        self.assertEqual(set(re.findall(r"work/\w+", re.sub(r"In a work tree.*", "", notes))), {"work/send"})
+        worktree = {"WORKTREE": str(send)}
+        for command in re.findall(r"`make (load|cover|send-dry-run|reroll)([^`]*)`", notes):
+            self.assertIn("WORKTREE=work/send", command[1], command)
+        (self.stored / trees.COVER).write_text(LETTER)
+        self.ok("load", KERNEL=str(kernel), BASE="v7.3.4", **worktree)
+        self.tree = send
+        self.verified()
+        self.ok("cover", **worktree)
+        self.sign()
+        self.ok("send-dry-run", **worktree)
+        self.assertIn(f"base-commit: {git(kernel, 'rev-parse', 'v7.3.4^{commit}')}", self.mails()[0].get_payload(decode=True).decode())
+        self.project_commit("patches: send v1")
+        self.ok("reroll", MSGID="a@example.org", **worktree)
+        self.assertEqual(trees.tracking(self.letter())["revision"], 2)
+
     def test_not_loaded(self):
         shutil.rmtree(self.tree)
         self.dry(says="no branch of the linux series")
