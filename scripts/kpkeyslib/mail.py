@@ -14,6 +14,7 @@ import email.utils
 import json
 import os
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def _signed_off(tree: Path, cover: series.Commit, commits: list[series.Commit], 
     if not missing:
         return []
     return [Failure(f"{len(missing)} of {len(commits)} patches are not signed off by {sender}, the first: \"{missing[0].subject}\"",
-                    f"if you can certify their origin (submitting-patches.rst): git -C {tree} rebase --signoff {cover.id[:12]}")]
+                    f"if you can certify their origin (submitting-patches.rst): git -C {shlex.quote(str(tree))} rebase --signoff {cover.id[:12]}")]
 
 
 def _sender(tree: Path) -> tuple[str, list[Failure]]:
@@ -102,7 +103,7 @@ def _sender(tree: Path) -> tuple[str, list[Failure]]:
 
 def _verified(tree: Path) -> list[Failure]:
     path = settings.out() / "verify" / "summary.json"
-    run = f"make verify{' BASE=' + settings.text('BASE') if settings.text('BASE') else ''}; or make verify TREE={os.path.relpath(tree)}"
+    run = f"make verify{' BASE=' + settings.text('BASE') if settings.text('BASE') else ''}; or make verify TREE={shlex.quote(os.path.relpath(tree))}"
     try:
         summary = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):
@@ -299,7 +300,7 @@ def _make(tree: Path, cover: series.Commit, new: Path) -> tuple[list[Mail], str]
     # As b4 prep --auto-to-cc says it on the branch itself, where it is the user's to run.
     b4.run("prep", "--auto-to-cc", what="collect To and Cc with get_maintainer.pl")
     b4.run("send", "-o", new / "mails", "--no-sign", what="make the mails")
-    return _mails(new / "mails"), f"cd {tree} && b4 prep --auto-to-cc && b4 send"
+    return _mails(new / "mails"), f"cd {shlex.quote(str(tree))} && b4 prep --auto-to-cc && b4 send"
 
 
 def _write_table(mails: list[Mail], path: Path) -> None:

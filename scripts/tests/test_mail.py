@@ -10,6 +10,7 @@ import email
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -336,6 +337,18 @@ class DryRun(Case):
         self.project_commit("patches: send v1")
         self.ok("reroll", MSGID="a@example.org", **worktree)
         self.assertEqual(trees.tracking(self.letter())["revision"], 2)
+
+    def test_commands_can_be_typed(self):
+        """What is printed to be typed holds for a directory whose name a shell would take apart."""
+        odd = self.project / "work/it's mine"
+        shutil.rmtree(self.tree)
+        self.ok("load", WORKTREE=str(odd))
+        self.tree = odd
+        self.verified()
+        error = self.dry(says="not signed off", WORKTREE=str(odd))
+        subprocess.run(re.search(r"git -C .* rebase --signoff \w+", error)[0], shell=True, check=True, capture_output=True, env=self.env())
+        command = self.ok("send-dry-run", WORKTREE=str(odd)).splitlines()[-1]
+        self.assertEqual(shlex.split(command), ["cd", str(odd), "&&", "b4", "prep", "--auto-to-cc", "&&", "b4", "send"])
 
     def test_not_loaded(self):
         shutil.rmtree(self.tree)
