@@ -50,6 +50,7 @@ def cmake_options(tools: toolroot.ToolRoot) -> list[str]:
 def build(*targets: str) -> Path:
     """Build the C++ tools, or just @targets of theirs; returns the build directory. Incremental."""
     tools = toolroot.get()
+    tools.need("a build of kpkeys-lint and kpkeys-audit", "cmake")
     directory = settings.out() / "tools" / ("build-sanitize" if _sanitize() else "build")
     log = settings.out() / "log" / "tools.log"
     # Not every command that needs them holds the output directory.

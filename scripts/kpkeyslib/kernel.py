@@ -125,6 +125,7 @@ def build_commands(tree: Path, build_dir: Path, kernel: guests.Kernel) -> None:
 def install_modules(tree: Path, build_dir: Path, root: Path) -> None:
     """Put the modules built in @build_dir into the system @root, whose /lib is in /usr."""
     log = build_dir / "modules.log"
+    toolroot.get().need("a kernel with modules", "depmod")
     toolroot.get().run([*_kbuild(tree, build_dir), f"INSTALL_MOD_PATH={root / 'usr'}", "INSTALL_MOD_STRIP=1", "modules_install"],
                        log=log, failure=Failure("the modules cannot be installed", f"the whole log is {log}", ui.BUILD_FAILED),
                        **_binds(tree))

@@ -478,5 +478,6 @@ def check() -> int:
     series._forget_inherited()
     if not trees.linux_series().patches:
         raise Failure("patches/linux/series names no patch", "restore it: git checkout -- patches/linux")
+    toolroot.get().need("series-check", "ccache", "sparse", "spatch", "cmake")
     with settings.lock(_out(), "the directory of series-check"):
         return Check().run()

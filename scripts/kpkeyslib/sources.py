@@ -143,6 +143,8 @@ def _from_debian(base: Base, version: str, work: Path, tools: toolroot.ToolRoot)
                       f"check the network, or give {base.name.upper()}_TARBALL=<file>; log: {log}")
     if tools.host and not shutil.which("apt-get"):
         raise Failure("TOOLS=host without apt-get cannot fetch sources", f"give {base.name.upper()}_TARBALL=<file>")
+    if base.name == "qemu":
+        tools.need("Debian's source of QEMU", "dpkg-source")
     with ui.step(f"{base.name} {base.release}: fetching {base.package} {version}"):
         if tools.host:
             options = ["-o", f"Dir::Cache={state / 'cache'}"]

@@ -46,6 +46,8 @@ HOST_TOOLS = [
     ("pkg-config", "--version", (0, 29), "pkg-config"),
     ("gcc", "--version", (12, 0), "gcc"),
 ]
+# What only some commands need of the host's: program, Debian package.
+HOST_EXTRAS = {"ccache": "ccache", "cmake": "cmake", "ctest": "cmake", "depmod": "kmod", "dpkg-source": "dpkg-dev", "sparse": "sparse", "spatch": "coccinelle"}
 # Debian's has no pkg-config file. The function is the newest that QEMU asks for.
 LIBFDT = ("t=$(mktemp) || exit; echo 'int fdt_find_max_phandle(const void *, void *); int main(void) { return fdt_find_max_phandle(0, 0); }' | "
           "gcc -x c - -o $t -lfdt; s=$?; rm -f $t; exit $s")
@@ -209,6 +211,9 @@ class ToolRoot:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def need(self, what: str, *programs: str) -> None:
+        """Refuse @what where one of @programs, of HOST_EXTRAS, is not there. The tool root has them all."""
+
     def argv(self, command: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None,
              network: bool = False, as_root: bool = False, writable: Sequence[Path] = (),
              readable: Sequence[Path] = ()) -> list[str]:
@@ -285,12 +290,23 @@ class HostTools(ToolRoot):
                 problems.append(f"{name} is version {version} (need {wanted} or later, package {package})")
         if shutil.which("pkg-config") and proc.run(["pkg-config", "--atleast-version=2.66", "glib-2.0"], capture=True, check=False).returncode:
             problems.append("library glib-2.0 2.66 or later is missing (package libglib2.0-dev)")
+        if shutil.which("pkg-config") and proc.run(["pkg-config", "--exists", "zlib"], capture=True, check=False).returncode:
+            problems.append("library zlib is missing (package zlib1g-dev)")
         if shutil.which("gcc") and proc.run(["sh", "-c", LIBFDT], capture=True, check=False).returncode:
             problems.append("library libfdt 1.5 or later is missing (package libfdt-dev)")
         if problems:
             raise Failure("TOOLS=host: this machine's tools do not suffice",
                           "install them, or leave TOOLS unset: the project then makes its own tool root",
                           detail="\n".join(problems))
+
+    def need(self, what, *programs):
+        # depmod is where an ordinary user's PATH does not lead, but kbuild looks.
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        missing = [p for p in programs if not shutil.which(p, path=path)]
+        if missing:
+            names = " ".join(dict.fromkeys(HOST_EXTRAS[p] for p in missing))
+            raise Failure(f"TOOLS=host: {what} needs {', '.join(missing)}, which this machine does not have",
+                          f"install the packages {names}, or leave TOOLS unset: the project then makes its own tool root")
 
     def argv(self, command, *, cwd=None, env=None, network=False, as_root=False, writable=(), readable=()):
         settings.out().mkdir(parents=True, exist_ok=True)

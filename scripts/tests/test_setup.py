@@ -925,9 +925,24 @@ class TestToolRoot(ProjectTest):
             self.assertIn(line, done.err)
         self.assertFalse(self.final.exists())
 
+    def test_host_tools_of_some_commands(self):
+        """TOOLS=host does not ask everybody for what few commands need; these name it, with its package."""
+        path = self.host_path(without=("sparse", "spatch", "ccache", "cmake"))
+        write(path / "sparse", "#!/bin/sh\n", 0o755)
+        self.assertPasses(self.project.run("verify", PATH=path, TOOLS="host"))
+        done = self.project.run("series-check", PATH=path, TOOLS="host")
+        self.assertFails(done, ui.USAGE, "TOOLS=host: series-check needs ccache, spatch, cmake,", "packages ccache coccinelle cmake,")
+        done = self.project.run("tools-build", PATH=path, TOOLS="host")
+        self.assertFails(done, ui.USAGE, "a build of kpkeys-lint and kpkeys-audit needs cmake", "packages cmake,")
+
     def test_host_tools_success(self):
         """TOOLS=host with tools that suffice needs no tool root."""
-        path = self.bin_without("make")
+        self.assertPasses(self.project.run("verify", PATH=self.host_path(), TOOLS="host"))
+        self.assertFalse(self.final.exists())
+
+    def host_path(self, without=()) -> Path:
+        """A directory of programs that suffice for TOOLS=host, none of @without among them."""
+        path = self.bin_without("make", *without)
         (path / "make").symlink_to(shutil.which("make"))
         from kpkeyslib import toolroot
         for name, how, least, _ in toolroot.HOST_TOOLS:
@@ -940,8 +955,7 @@ class TestToolRoot(ProjectTest):
         write(path / "pkg-config", "#!/bin/sh\necho 1.8.1\n", 0o755)
         (path / "python3").unlink(missing_ok=True)
         (path / "python3").symlink_to(sys.executable)
-        self.assertPasses(self.project.run("verify", PATH=path, TOOLS="host"))
-        self.assertFalse(self.final.exists())
+        return path
 
 
 class TestInterrupted(ProjectTest):
