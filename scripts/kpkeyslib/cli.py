@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import bench, benchmock, benchqemu, cxxtools, guests, letter, lintwrites, mail, mutants, mutantslint, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verify, versions, zerocost
+from . import bench, benchmock, benchqemu, cxxtools, guests, letter, lintwrites, mail, mutants, mutantslint, package, proc, qemu, rebase, refresh, release, series, seriescheck, serieslint, settings, testing, toolroot, trees, ui, userland, verbhelp, verify, versions, zerocost
 
 
 def _tools(args: argparse.Namespace) -> int:
@@ -303,6 +303,7 @@ def _parser() -> argparse.ArgumentParser:
     clean = verbs.add_parser("clean", help="remove the output directory; work/ stays")
     clean.add_argument("--cache", action="store_true", help="remove the cache as well")
     clean.set_defaults(run=_clean)
+    verbhelp.explain(verbs.choices)
     return parser
 
 

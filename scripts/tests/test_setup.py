@@ -1252,9 +1252,19 @@ class TestMake(ProjectTest):
         names = re.findall(r"(?m)^    ([a-z][a-z-]+)", self.project.run("--help").out)
         self.assertGreaterEqual(len(names), 7, verbs)
         text = (self.project.path / "Makefile").read_text()
+        honoured = ""
         for name in names:
-            self.assertIn("usage:", self.assertPasses(self.project.run(name, "--help")).out)
+            said = self.assertPasses(self.project.run(name, "--help", COLUMNS=100)).out
             self.assertRegex(text, rf"\$\(KPKEYS\) {name}\b")
+            # What it does, between its usage and its arguments; and all of it on one screen.
+            usage, about, *_ = re.split(r"\n\n", said)
+            self.assertTrue(usage.startswith("usage:"), said)
+            self.assertRegex(about, r"(?s)^[A-Z].{40,}\.\Z", name)
+            self.assertLessEqual(len(said.splitlines()), 40, name)
+            honoured += said
+        for name in re.findall(r"([A-Z_]+)=", "".join(re.findall(r"(?m)^#\? ((?:[A-Z_]+=\S* )+)", text))):
+            if name not in ("SERIES",):
+                self.assertRegex(honoured, rf"\b{name}=", "no verb says that it honours it")
 
     def test_no_escape_codes(self):
         """Output into a pipe is plain text; on a terminal NO_COLOR is obeyed."""
