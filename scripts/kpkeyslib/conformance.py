@@ -3,6 +3,8 @@
 
 They live where QEMU keeps such tests, tests/tcg/aarch64/system, and are built and run by
 QEMU's own makefiles. kunit/expect/qemu.txt lists the runs by name, so that none can vanish.
+
+Besides, the series must pass QEMU's checkpatch.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import guests, proc, qemu, settings, toolroot, ui
+from . import guests, proc, qemu, settings, toolroot, trees, ui
 from .ui import Failure
 
 LIST = guests.KUNIT / "expect" / "qemu.txt"
+# Said of each patch that adds a file, whatever MAINTAINERS has for it.
+PARDONED = "added, moved or deleted file(s)"
 
 
 def runs() -> dict[str, bool]:
@@ -42,6 +46,17 @@ def _judge(name: str, counts: bool, directory: Path, status: int) -> str:
     return ""
 
 
+def _checkpatch(patches: list[Path]) -> str:
+    """What QEMU's checkpatch.pl finds in @patches, '' if nothing."""
+    # They carry no Signed-off-by: see MAINTAINERS-notes.md.
+    done = toolroot.get().run(["perl", "scripts/checkpatch.pl", "--no-signoff", "--terse", *patches], cwd=qemu.source(), capture=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if re.search(r": (ERROR|WARNING): ", line) and PARDONED not in line]
+    if not re.search(r"^total: ", done.stdout, re.M):
+        return f"checkpatch: it does not run: {(done.stderr or done.stdout).strip() or 'it prints nothing'}"
+    more = f" (and {len(lines) - 1} more)" if lines[1:] else ""
+    return f"checkpatch: {Path(lines[0]).name}{more}" if lines else ""
+
+
 def run() -> list[tuple[str, str]]:
     """Build and run each program of the list: (name, problem) each, the problem '' where it passed."""
     with settings.lock(settings.out(), "the output directory"):
@@ -55,7 +70,11 @@ def run() -> list[tuple[str, str]]:
         with ui.step("conformance: building the bare-metal programs"):
             tools.run(["make", "-C", build, "build-tcg-tests-aarch64-softmmu"], log=log,
                       failure=Failure("the conformance programs do not build", f"the whole log is {log}", ui.BUILD_FAILED))
-        results = []
+        patches = trees.qemu_series().patches
+        with ui.step("conformance: QEMU's checkpatch") as line:
+            problem = _checkpatch(patches)
+            line.detail = problem or f"{len(patches)} patches"
+        results = [("checkpatch", problem)]
         for name, counts in runs().items():
             (directory / f"{name}.out").unlink(missing_ok=True)
             with ui.step(f"conformance: {name}") as line:

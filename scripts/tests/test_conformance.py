@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The judgement of the conformance of QEMU: what checked nothing has not passed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from kpkeyslib import conformance, qemu, toolroot  # noqa: E402
+
+
+class TestJudge(unittest.TestCase):
+    """A run, by its status and what it left in NAME.out."""
+
+    def judge(self, text: str | None, *, name: str = "poe", counts: bool = True, status: int = 0) -> str:
+        with tempfile.TemporaryDirectory() as top:
+            if text is not None:
+                (Path(top) / f"{name}.out").write_text(text)
+            return conformance._judge(name, counts, Path(top), status)
+
+    def test_counted(self):
+        self.assertEqual(self.judge("ok something: 3 checks\npoe-dynamic: 3 passed, 0 failed\n"), "")
+        self.assertEqual(self.judge("poe: 2 passed, 1 failed\n"), "poe: poe: 2 passed, 1 failed")
+        self.assertEqual(self.judge("poe: 0 passed, 0 failed\n"), "poe: poe: 0 passed, 0 failed")
+
+    def test_status(self):
+        self.assertEqual(self.judge("poe: 3 passed, 0 failed\n", status=2), "poe: exit status 2; its last line: poe: 3 passed, 0 failed")
+        self.assertEqual(self.judge(None, status=2), "poe: exit status 2; its last line: nothing")
+
+    def test_not_counted(self):
+        self.assertEqual(self.judge(None, counts=False), "")
+
+    def test_silent(self):
+        self.assertEqual(self.judge(None), "poe: printed nothing")
+        self.assertEqual(self.judge("Bail out! FEAT_S1POE is absent\n"), "poe: Bail out! FEAT_S1POE is absent")
+
+
+class TestCheckpatch(unittest.TestCase):
+
+    def check(self, said: str, error: str = "") -> str:
+        done = types.SimpleNamespace(stdout=said, stderr=error, returncode=0)
+        with mock.patch.object(toolroot, "get") as tools, mock.patch.object(qemu, "source"):
+            tools.return_value.run.return_value = done
+            return conformance._checkpatch([Path("0001-one.patch")])
+
+    def test_clean(self):
+        self.assertEqual(self.check("total: 0 errors, 0 warnings, 9 lines checked\n"), "")
+
+    def test_new_file(self):
+        self.assertEqual(self.check("/p/0001-one.patch:9: WARNING: added, moved or deleted file(s):\ntotal: 0 errors, 1 warnings, 9 lines checked\n"), "")
+
+    def test_findings(self):
+        self.assertEqual(self.check("/p/0001-one.patch:9: WARNING: line over 80 characters\n/p/0001-one.patch:11: ERROR: trailing whitespace\n"
+                                    "total: 1 errors, 1 warnings, 9 lines checked\n"),
+                         "checkpatch: 0001-one.patch:9: WARNING: line over 80 characters (and 1 more)")
+
+    def test_does_not_run(self):
+        self.assertEqual(self.check("", "perl: not found\n"), "checkpatch: it does not run: perl: not found")
+
+
+if __name__ == "__main__":
+    unittest.main()
