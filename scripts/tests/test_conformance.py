@@ -27,7 +27,7 @@ class TestJudge(unittest.TestCase):
     def test_counted(self):
         self.assertEqual(self.judge("ok something: 3 checks\npoe-dynamic: 3 passed, 0 failed\n"), "")
         self.assertEqual(self.judge("poe: 2 passed, 1 failed\n"), "poe: poe: 2 passed, 1 failed")
-        self.assertEqual(self.judge("poe: 0 passed, 0 failed\n"), "poe: poe: 0 passed, 0 failed")
+        self.assertIn("checked nothing", self.judge("poe: 0 passed, 0 failed\n"))
 
     def test_status(self):
         self.assertEqual(self.judge("poe: 3 passed, 0 failed\n", status=2), "poe: exit status 2; its last line: poe: 3 passed, 0 failed")
@@ -39,6 +39,19 @@ class TestJudge(unittest.TestCase):
     def test_silent(self):
         self.assertEqual(self.judge(None), "poe: printed nothing")
         self.assertEqual(self.judge("Bail out! FEAT_S1POE is absent\n"), "poe: Bail out! FEAT_S1POE is absent")
+
+    def test_by_gdb(self):
+        good = "ATTACHED: aarch64\nPASS: connected to aarch64\nPASS: POR_EL0 is 0x0, expected 0x0\nAll tests complete: 0 failures\n"
+        self.assertEqual(self.judge(good), "")
+        self.assertIn("checked nothing", self.judge("All tests complete: 0 failures\n"))
+        self.assertIn("1 failures", self.judge(good.replace("0 failures", "1 failures")))
+        self.assertTrue(self.judge(good.replace("PASS: POR", "FAIL: POR")))
+
+    def test_by_no_gdb(self):
+        """QEMU's makefiles skip the run, and test_gdbstub.py itself, with status 0."""
+        self.assertEqual(self.judge("SKIP: not connected\n", name="gdbstub-poe"), "gdbstub-poe: SKIP: not connected")
+        self.assertIn("SKIPPING", self.judge("PASS: one\nGDB crashed? (139, 11) SKIPPING\n", name="gdbstub-poe"))
+        self.assertEqual(self.judge(None, name="gdbstub-poe"), "gdbstub-poe: printed nothing (is there a gdb?)")
 
 
 class TestCheckpatch(unittest.TestCase):
