@@ -4,11 +4,14 @@
 They live where QEMU keeps such tests, tests/tcg/aarch64/system, and are built and run by
 QEMU's own makefiles. kunit/expect/qemu.txt lists the runs by name, so that none can vanish.
 
-Besides, the series must pass QEMU's checkpatch.
+Besides, the series must pass QEMU's checkpatch, and what it touches must compile for user
+emulation, which has no FEAT_S1POE and none of what the series adds to the softmmu TLB.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from . import guests, proc, qemu, settings, toolroot, trees, ui
 from .ui import Failure
 
 LIST = guests.KUNIT / "expect" / "qemu.txt"
+# What user emulation has in the place of accel/tcg/cputlb.c.
+USER_SIDE = "libuser.a.p/accel_tcg_user-exec.c.o"
 # Said of each patch that adds a file, whatever MAINTAINERS has for it.
 PARDONED = "added, moved or deleted file(s)"
 
@@ -66,6 +71,55 @@ def _checkpatch(patches: list[Path]) -> str:
     return f"checkpatch: {Path(lines[0]).name}{more}" if lines else ""
 
 
+def touched(patches: list[Path]) -> list[str]:
+    """The files of the tree that @patches change, in order."""
+    found = {name for patch in patches for name in re.findall(r"^diff --git a/(\S+) b/", patch.read_text(errors="replace"), re.M)}
+    return sorted(found)
+
+
+def objects(directory: Path, tree: Path, names: list[str], inputs: set[str]) -> tuple[list[str], list[str]]:
+    """What the files @names of @tree are compiled to in the build @directory: for a program made of @inputs, and for others."""
+    found: tuple[set[str], set[str]] = (set(), set())
+    for command in json.loads((directory / "compile_commands.json").read_text()):
+        if os.path.relpath(os.path.normpath(directory / command["file"]), tree) in names:
+            found[command["output"] not in inputs].add(command["output"])
+    return sorted(found[0]), sorted(found[1])
+
+
+def symbols(listing: str) -> tuple[set[str], set[str]]:
+    """The functions and data that objects define for others, and those they need, by what nm -g prints of them."""
+    defined, needed = set(), set()
+    for line in listing.splitlines():
+        found = re.fullmatch(r"(?:[0-9a-f]+)? +([A-Za-z]) (\S+)", line)
+        if found:
+            (needed if found[1] in "Uw" else defined).add(found[2])
+    return defined, needed - defined
+
+
+def _user_emulation(patches: list[Path], log: Path) -> tuple[str, str]:
+    """What is wrong in user emulation with the files that the series touches, '' if nothing, and what was done.
+
+    A whole build takes minutes, so that in place of the linker the names are compared: what only the objects of system
+    emulation define must not be needed.
+    """
+    tools = toolroot.get()
+    directory = qemu.prepare_user()
+    listing = tools.run(["ninja", "-C", directory, "--quiet", "-t", "inputs", qemu.USER_PROGRAM], capture=True, failure=Failure(
+        f"ninja does not say what {qemu.USER_PROGRAM} is made of", f"remove {directory}", ui.BUILD_FAILED)).stdout
+    ours, others = objects(directory, qemu.source(), touched(patches), set(listing.split()))
+    if not ours or not others:
+        return "user emulation: no object is made of what the series touches", ""
+    done = tools.run(["ninja", "-C", directory, f"-j{settings.jobs()}", USER_SIDE, *ours, *others], log=log, append=True, check=False)
+    if done.returncode:
+        return f"user emulation: what the series touches does not compile; the whole log is {log}", ""
+    theirs, _ = symbols(tools.run(["nm", "-g", *others], cwd=directory, capture=True).stdout)
+    defined, needed = symbols(tools.run(["nm", "-g", USER_SIDE, *ours], cwd=directory, capture=True).stdout)
+    missing = sorted(needed & theirs - defined)
+    if missing:
+        return f"user emulation: needs what only system emulation has: {', '.join(missing)}", ""
+    return "", f"{len(ours)} objects"
+
+
 def run() -> list[tuple[str, str]]:
     """Build and run each program of the list: (name, problem) each, the problem '' where it passed."""
     with settings.lock(settings.out(), "the output directory"):
@@ -84,6 +138,10 @@ def run() -> list[tuple[str, str]]:
             problem = _checkpatch(patches)
             line.detail = problem or f"{len(patches)} patches"
         results = [("checkpatch", problem)]
+        with ui.step("conformance: compiling for user emulation") as line:
+            problem, what = _user_emulation(patches, log)
+            line.detail = problem or what
+        results.append(("user-emulation", problem))
         for name, counts in runs().items():
             (directory / f"{name}.out").unlink(missing_ok=True)
             with ui.step(f"conformance: {name}") as line:

@@ -17,6 +17,10 @@ CONFIGURE = ["--target-list=aarch64-softmmu", "--without-default-features", "--e
              "--enable-plugins", "--disable-install-blobs", "--disable-docs", "--disable-tools",
              "--disable-guest-agent"]
 PROGRAM = "qemu-system-aarch64"
+# User emulation, which nothing here runs: it is to compile as well.
+USER_CONFIGURE = ["--target-list=aarch64-linux-user", "--without-default-features", "--enable-tcg", "--disable-install-blobs",
+                  "--disable-docs", "--disable-tools", "--disable-guest-agent"]
+USER_PROGRAM = "qemu-aarch64"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ def source() -> Path:
 
 def build_directory() -> Path:
     return settings.out() / "qemu" / "build"
+
+
+def user_directory() -> Path:
+    return settings.out() / "qemu" / "build-user"
 
 
 def _version(program: Path, ours: bool) -> str:
@@ -87,23 +95,32 @@ def get() -> Qemu:
     return Qemu(program, f"{_version(program, True)} with {series.name}", True)
 
 
-def prepare() -> tuple[Path, Path]:
-    """The QEMU source with the series applied, and a configured build directory for it."""
-    series = trees.qemu_series()
+def _configure(directory: Path, options: Sequence[str], what: str) -> None:
+    """Configure the checked out source in @directory, unless that was done with the same @options and tools."""
     tools = toolroot.get()
-    trees.checkout(series, source())
-    directory = build_directory()
-    log = settings.out() / "log" / "qemu-configure.log"
+    log = settings.out() / "log" / f"{what.lower()}-configure.log"
     stamp = directory / ".kpkeys-configured"
-    key = settings.digest(" ".join(CONFIGURE), tools.name)
+    key = settings.digest(" ".join(options), tools.name)
     if not stamp.exists() or stamp.read_text() != key:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        with ui.step("QEMU: configuring"):
-            tools.run([source() / "configure", *CONFIGURE, "--cross-prefix-aarch64=aarch64-linux-gnu-"], cwd=directory, log=log,
+        with ui.step(f"{what}: configuring"):
+            tools.run([source() / "configure", *options, "--cross-prefix-aarch64=aarch64-linux-gnu-"], cwd=directory, log=log,
                       failure=Failure("QEMU's configure failed", f"the whole log is {log}", ui.BUILD_FAILED))
         stamp.write_text(key)
-    return source(), directory
+
+
+def prepare() -> tuple[Path, Path]:
+    """The QEMU source with the series applied, and a configured build directory for it."""
+    trees.checkout(trees.qemu_series(), source())
+    _configure(build_directory(), CONFIGURE, "QEMU")
+    return source(), build_directory()
+
+
+def prepare_user() -> Path:
+    """A build directory of the same source, as prepare() leaves it, that is configured for user emulation."""
+    _configure(user_directory(), USER_CONFIGURE, "QEMU-user")
+    return user_directory()
 
 
 def build(program: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import types
@@ -75,6 +76,31 @@ class TestCheckpatch(unittest.TestCase):
 
     def test_does_not_run(self):
         self.assertEqual(self.check("", "perl: not found\n"), "checkpatch: it does not run: perl: not found")
+
+
+class TestUserEmulation(unittest.TestCase):
+
+    def test_touched(self):
+        with tempfile.TemporaryDirectory() as top:
+            patch = Path(top) / "0001-one.patch"
+            patch.write_text("diff --git a/target/arm/b.c b/target/arm/b.c\n--- a/target/arm/b.c\n"
+                             "diff --git a/a.h b/a.h\nnew file mode 100644\n")
+            self.assertEqual(conformance.touched([patch, patch]), ["a.h", "target/arm/b.c"])
+
+    def test_objects(self):
+        with tempfile.TemporaryDirectory() as top:
+            tree, build = Path(top) / "src", Path(top) / "build"
+            build.mkdir()
+            commands = [{"file": f"../src/{name}", "output": output} for name, output in (
+                ("target/arm/b.c", "user.p/b.o"), ("target/arm/b.c", "system.p/b.o"), ("other.c", "user.p/other.o"))]
+            (build / "compile_commands.json").write_text(json.dumps(commands))
+            found = conformance.objects(build, tree, ["target/arm/b.c", "a.h"], {"user.p/b.o", "user.p/other.o"})
+            self.assertEqual(found, (["user.p/b.o"], ["system.p/b.o"]))
+
+    def test_symbols(self):
+        defined, needed = conformance.symbols("\na.o:\n0000000000000010 T one\n                 U two\n                 w three\n"
+                                              "\nb.o:\n0000000000000000 D two\n")
+        self.assertEqual((defined, needed), ({"one", "two"}, {"three"}))
 
 
 if __name__ == "__main__":
