@@ -37,6 +37,8 @@ GIGABYTE = 1024
 # Functions that are entered once for each page table that is made, where nothing races.
 TABLES = ("__pte_alloc", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "__p4d_alloc", "pgd_alloc")
 SET_MEMORY = ("set_memory_pkey",)
+# A linear map of pages takes a table for each of so many pages of memory, one of blocks does not.
+PAGES_OF_TABLE = 512
 # System calls and context switches have to stay as they are.
 UNCHANGED = ("null-syscall", "ping-pong")
 # Writes of the register in one of these, on average: a page fault may fall among them.
@@ -54,6 +56,7 @@ class Kernel:
     fragments: tuple[str, ...]
     args: tuple[str, ...]
     feature: str
+    linear: str = "pages"
 
     @property
     def build(self) -> str:
@@ -72,7 +75,10 @@ def read_kernels(path: Path) -> dict[str, Kernel]:
             if kind != "kernel" or not re.fullmatch(r"[\w-]+", name):
                 raise ValueError(f"[{section}] is not a [kernel NAME]")
             row = parser[section]
-            found[name] = Kernel(name, row["about"], tuple(row["build"].split()), tuple(row.get("args", "").split()), row.get("feature", ""))
+            found[name] = Kernel(name, row["about"], tuple(row["build"].split()), tuple(row.get("args", "").split()), row.get("feature", ""),
+                                 row.get("linear", "pages"))
+            if found[name].linear not in ("pages", "blocks"):
+                raise ValueError(f"[{section}]: linear is '{found[name].linear}', not pages or blocks")
     except (OSError, KeyError, ValueError, configparser.Error) as error:
         raise Failure(f"{path}: {' '.join(str(error).split())}", "each section is [kernel NAME] with about and build") from None
     if len(found) < 2:
@@ -158,6 +164,43 @@ def operations(console: str, counts: str) -> dict[str, Operation]:
     if not found:
         raise Failure("the guest measured nothing", "see its console log", ui.NO_RESULTS)
     return found
+
+
+def memory(console: str) -> tuple[int, int]:
+    """kB that the kernel had available when it booted, and of how many."""
+    found = re.search(r"Memory: (\d+)K/(\d+)K available", console)
+    if not found:
+        raise Failure("the kernel does not say what memory it has", "see its console log", ui.NO_RESULTS)
+    return int(found[1]), int(found[2])
+
+
+def refused(console: str, args: Sequence[str]) -> str:
+    """Which of @args the kernel refused, '' if none."""
+    for line in re.findall(r"Invalid option string.*|Unknown kernel command line parameters.*", console):
+        for arg in args:
+            if arg in line or f"'{arg.partition('=')[2]}'" in line:
+                return arg
+    return ""
+
+
+@dataclass
+class Measured:
+    """What all guests of a run said and counted."""
+
+    found: dict[str, dict[str, Operation]]  # kernel -> operation
+    repeat: tuple[float, str]  # how far a second run is from the first one, and where
+    memory: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def wrong_linear_maps(run: Measured, kernels: Mapping[str, Kernel]) -> list[str]:
+    """The kernels whose linear map is not what bench.ini says, by what it takes of their memory; the first one's is of pages."""
+    base = next(iter(run.found))
+    wrong = []
+    for name, (free, total) in run.memory.items():
+        saved = free - run.memory[base][0]
+        if (saved > total / PAGES_OF_TABLE / 2) != (kernels[name].linear == "blocks"):
+            wrong.append(f"{name}: {saved:+d} kB")
+    return wrong
 
 
 def deviation(one: Mapping[str, Operation], other: Mapping[str, Operation]) -> tuple[float, str]:
@@ -296,6 +339,8 @@ class Machine:
                 last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
                 raise Failure(f"QEMU exited with {done.returncode}: {last}", "", ui.NO_RESULTS)
             found = operations(text, counts.read_text() if counts.exists() else "")
+            if refused(text, entry.args):
+                raise Failure(f"the kernel does not take the argument {refused(text, entry.args)}", status=ui.TEST_FAILED)
             feature = re.search(r"kpkeys_hardened_pgtables: (enabled|disabled)", text)
             if (feature[1] if feature else "") != entry.feature:
                 raise Failure(f"of hardened page tables the kernel says '{feature[1] if feature else 'nothing'}', not '{entry.feature or 'nothing'}'",
@@ -324,8 +369,8 @@ def _root(out: Path, name: str, init: Path, module: Path | None, programs: bool)
 
 
 def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Qemu, out: Path,
-            quick: bool) -> tuple[dict[str, dict[str, Operation]], tuple[float, str]]:
-    """Build and run all @kernels; what each counted, and how far the second run of the first is from its first one."""
+            quick: bool) -> Measured:
+    """Build and run all @kernels, the first one twice."""
     size, rounds, loops = QUICK if quick else FULL
     with ui.step("benchmark: building plugin and programs"):
         common = Machine(machine, _plugin(out))
@@ -368,18 +413,21 @@ def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Q
         if name in found:
             found[name].update(result)
     again = dict(zip(((name, kind) for _, name, kind in jobs), results))
-    return found, deviation(again[first, "operations"], again[f"{first}-again", "operations"])
+    return Measured(found, deviation(again[first, "operations"], again[f"{first}-again", "operations"]),
+                    {name: memory((out / "runs" / name / "operations.console").read_text()) for name in kernels})
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # Bars
 
 
-def bars(found: Mapping[str, Mapping[str, Operation]], base: str, estimates: Mapping[str, Mapping[str, float]],
-         published: Mapping[str, benchmodel.Published], repeat: tuple[float, str]) -> list[dict]:
+def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, estimates: Mapping[str, Mapping[str, float]],
+         published: Mapping[str, benchmodel.Published]) -> list[dict]:
     """What must hold, and whether it does: name, value, bar, met."""
+    found, repeat, linear = run.found, run.repeat, wrong_linear_maps(run, kernels)
     rows = [{"name": f"two runs count the same ({repeat[1] or 'all'})", "value": f"{repeat[0] * 100:.4f} %", "bar": f"<= {REPEATABLE * 100:g} %",
-             "met": repeat[0] <= REPEATABLE}]
+             "met": repeat[0] <= REPEATABLE},
+            {"name": "linear maps are as bench.ini says, by free memory", "value": ", ".join(linear) or "all", "bar": "all", "met": not linear}]
     for kernel_name, operations_ in found.items():
         for name in UNCHANGED:
             if kernel_name == base or name not in operations_ or name not in found[base]:
@@ -408,8 +456,9 @@ def bars(found: Mapping[str, Mapping[str, Operation]], base: str, estimates: Map
 # The command
 
 
-def evaluate(found: Mapping[str, Mapping[str, Operation]], published: Mapping[str, benchmodel.Published], repeat: tuple[float, str]) -> dict:
+def evaluate(run: Measured, kernels: Mapping[str, Kernel], published: Mapping[str, benchmodel.Published]) -> dict:
     """All that follows from the counts, for bench.json."""
+    found = run.found
     base = next(iter(found))
     before = found[base]
 
@@ -430,7 +479,7 @@ def evaluate(found: Mapping[str, Mapping[str, Operation]], published: Mapping[st
         result["estimates"] = {name: {op: benchmodel.overhead(o.counts, before[op].counts, fit.prices)
                                       for op, o in rows.items() if op in before}
                                for name, rows in found.items() if name != base}
-    result["bars"] = bars(found, base, result["estimates"], published, repeat)
+    result["bars"] = bars(run, kernels, base, result["estimates"], published)
     return result
 
 
@@ -454,15 +503,15 @@ def bench(quick: bool, names: Sequence[str] = ()) -> int:
             left_out = [n for n, k in kernels.items() if "bench-unbatched" in k.fragments]
             kernels = {n: k for n, k in kernels.items() if n not in left_out}
             ui.note(f"{what.tree} lacks patches/bench: without {', '.join(left_out)}, and so without the model")
-        found, repeat = measure(kernels, what, machine, out, quick)
-        evaluated = evaluate(found, published, repeat)
+        run = measure(kernels, what, machine, out, quick)
+        evaluated = evaluate(run, kernels, published)
         size, rounds, loops = QUICK if quick else FULL
         data = {"when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "quick": quick, "series": what.series,
                 "base_tree": what.base, "qemu": machine.version, "compiler": " ".join(settings.llvm()), "size": size, "rounds": rounds,
                 "loops": loops, "seconds": round(time.monotonic() - start, 1),
                 "kernels": {n: dataclasses.asdict(k) for n, k in kernels.items()},
                 "published": {n: dataclasses.asdict(p) for n, p in published.items()},
-                **evaluated, "operations": {n: {o: r.to_json() for o, r in rows.items()} for n, rows in found.items()}}
+                **evaluated, "operations": {n: {o: r.to_json() for o, r in rows.items()} for n, rows in run.found.items()}}
         text = benchreport.write(data, out)
     print("\n" + text)
     return ui.TEST_FAILED if any(not bar["met"] for bar in evaluated["bars"]) else ui.PASS
