@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 /* What is counted for each function. The names are those in the output. */
-enum { INSN, CALL, POR_READ, POR_WRITE, ISB, DSB, TLBI, KINDS };
+enum { INSN, CALL, POR_READ, POR_WRITE, ISB, DSB, TLBI, ATOMIC, KINDS };
 static const char *const kinds[KINDS] = {
 	"insn", "call", "por_read", "por_write", "isb", "dsb", "tlbi",
+	"atomic",
 };
 
 /* msr POR_EL1, x0 */
@@ -30,6 +31,17 @@ static inline int ends_region(uint32_t insn)
 	return (insn & 0xffe0001f) == 0x9280001f;
 }
 
+/* What changes memory in one access: LSE's, and the stores of exclusive pairs */
+static inline int is_atomic(uint32_t insn)
+{
+	/* LDADD and the like, SWP; not LDAPR, which is encoded among them */
+	if ((insn & 0x3f200c00) == 0x38200000)
+		return !(insn & 0x8000) || !(insn & 0x7000);
+	/* CAS, CASP, STXR, STXP */
+	return (insn & 0x3fa07c00) == 0x08a07c00 || (insn & 0xbfa07c00) == 0x08207c00 ||
+	       (insn & 0x3fe00000) == 0x08000000 || (insn & 0xbfe00000) == 0x88200000;
+}
+
 /* Which of the kinds @insn is, besides INSN; -1 for none */
 static inline int kind_of(uint32_t insn)
 {
@@ -44,6 +56,8 @@ static inline int kind_of(uint32_t insn)
 	/* SYS with CRn 8 or, for those with nXS, 9 */
 	if ((insn & 0xfff8e000) == 0xd5088000)
 		return TLBI;
+	if (is_atomic(insn))
+		return ATOMIC;
 	return -1;
 }
 

@@ -469,12 +469,12 @@ def evaluate(run: Measured, kernels: Mapping[str, Kernel], published: Mapping[st
 
     training = points("unbatched", "unbatched", True)
     result: dict = {"base": base, "estimates": {}, "model": None}
-    if len(training) >= 4:
+    if len(training) >= len(benchmodel.PRICES) + 2:
         fit = benchmodel.fit(training)
         checked = points("batched", "batched", True)
         result["model"] = {"prices": dict(zip(benchmodel.PRICES, fit.prices)), "error": fit.error, "rows": list(fit.rows),
                            "spread": dict(zip(benchmodel.PRICES, fit.spread)), "left_out": fit.left_out,
-                           "identified": {p: fit.identified(n) for n, p in enumerate(benchmodel.PRICES)},
+                           "left_out_error": fit.left_out_error, "tried": fit.tried,
                            "check_error": benchmodel.check(checked, fit.prices), "check_rows": [p.operation for p in checked]}
         result["estimates"] = {name: {op: benchmodel.overhead(o.counts, before[op].counts, fit.prices)
                                       for op, o in rows.items() if op in before}

@@ -14,7 +14,7 @@ from . import ui
 
 # A change of an operation's instructions since the last run that is worth a line, as a part of it.
 NOTABLE = 0.005
-KINDS = {"insn": "instructions", "por_read": "POR_EL1 reads", "por_write": "writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI",
+KINDS = {"insn": "instructions", "por_read": "POR_EL1 reads", "por_write": "writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI", "atomic": "atomics",
          "tables": "page tables made", "set_memory": "set_memory_pkey()"}
 CAVEAT = ("Instructions executed by the kernel at EL1 in QEMU, counted, not timed; estimates are those of the model, for the CPU of the "
           "published figures.")
@@ -73,13 +73,15 @@ def model_lines(data: dict) -> list[str]:
     """The model in words: prices, errors, what the data cannot tell."""
     model = data["model"]
     if not model:
-        return ["There is no model: it needs the kernel 'unbatched' and four of the published operations."]
+        return ["There is no model: it needs the kernel 'unbatched' and five of the published operations."]
     priced = " + ".join(f"{price:.1f} * {kind.upper()}" for kind, price in model["prices"].items() if price)
     lines = [f"cost = instructions + {priced}, fitted on {len(model['rows'])} published figures without batching: {', '.join(model['rows'])}"]
     for price, (low, high) in model["spread"].items():
-        verdict = "" if model["identified"][price] else ": these figures do not determine it" + (
-            "" if model["prices"][price] else ", so it is left out, and estimates are too low where there are many")
-        lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{verdict}")
+        vague = ": these figures do not determine it" if high > 2 * low else ""
+        lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{vague}" if model["prices"][price] else
+                     f"{price.upper()} has no price: with one, these figures predict no better what is left out; estimates are too low where there are many")
+    tried = ", ".join(f"{kinds} {error * 100:.1f} %" for kinds, error in model["tried"].items())
+    lines.append(f"error on a figure that is left out of the fit: {model['left_out_error'] * 100:.1f} %; by what has a price: {tried}")
     checked = (f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %"
                if model["check_rows"] else "not checked on figures that it has not seen, for which it takes the kernel 'batched'")
     lines.append(f"error on what it was fitted on: {model['error'] * 100:.1f} % of the time; {checked}")
@@ -102,16 +104,16 @@ def bar_rows(data: dict) -> list[list[str]]:
 
 def costly(data: dict, kernel: str, operation: str, limit: int = 6) -> list[list[str]]:
     """The functions in which @kernel executes more than the first kernel, by the estimated cost of that."""
-    prices = data["model"]["prices"] if data["model"] else {"isb": 0, "tlbi": 0}
+    prices = data["model"]["prices"] if data["model"] else {}
     here = data["operations"][kernel][operation]["functions"]
     there = data["operations"][data["base"]][operation]["functions"]
     found = []
     for name in set(here) | set(there):
         a, b = here.get(name, {}), there.get(name, {})
-        delta = {kind: a.get(kind, 0) - b.get(kind, 0) for kind in ("insn", "por_read", "por_write", "isb", "tlbi")}
+        delta = {kind: a.get(kind, 0) - b.get(kind, 0) for kind in ("insn", "por_read", "por_write", "isb", "tlbi", "atomic")}
         found.append((delta["insn"] + sum(prices[k] * delta[k] for k in prices), name, delta))
     found.sort(key=lambda row: (-row[0], row[1]))
-    rows = [["function", "cost", "instructions", "POR_EL1 reads", "writes", "ISB", "TLBI"]]
+    rows = [["function", "cost", "instructions", "POR_EL1 reads", "writes", "ISB", "TLBI", "atomics"]]
     for price, name, delta in found[:limit]:
         if price > 0:
             rows.append([name, _number(price), *(_number(delta[k]) for k in delta)])
