@@ -112,8 +112,11 @@ class Reading(unittest.TestCase):
 
 class Patches(unittest.TestCase):
     def test_they_apply(self) -> None:
-        """A change of the series that patches/bench and patches/mock do not fit shows here."""
+        """A change of the series that patches/bench and patches/mock do not fit, in the order of the README, shows here."""
         series = bench.patched_series()
+        told = re.search(r"`git am (patches/\S+(?: patches/\S+)*)`", (bench.SOURCES / "README.md").read_text())[1].split()
+        on_top = [patch for pattern in told for patch in sorted(support.PROJECT.glob(pattern))]
+        self.assertEqual([*trees.linux_series().patches, *on_top], series.patches)
         self.assertGreaterEqual(len(series.patches), len(trees.linux_series().patches) + len(trees.OUT_OF_SERIES))
         where = Path(os.environ.get("CACHE") or support.PROJECT / ".cache") / f"linux-{series.base.version}.git"
         if not where.is_dir():
