@@ -43,6 +43,8 @@ PAGES_OF_TABLE = 512
 UNCHANGED = ("null-syscall", "ping-pong")
 # Writes of the register in one of these, on average: a page fault may fall among them.
 SELDOM = 0.05
+# More instructions where page tables could be hardened and are not: another compilation of the same.
+OFF = 0.005
 # Instructions that a context switch may take for the register: read, keep, compare.
 SWITCH = 12
 
@@ -421,16 +423,22 @@ def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Q
 # Bars
 
 
-def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, estimates: Mapping[str, Mapping[str, float]],
-         published: Mapping[str, benchmodel.Published]) -> list[dict]:
-    """What must hold, and whether it does: name, value, bar, met."""
+def _bar(name: str, value: str, bar: str, met: bool, note: str = "") -> dict:
+    return {"name": name, "value": value, "bar": bar, "met": met, "note": note}
+
+
+def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, model: Mapping | None, estimates: Mapping[str, Mapping[str, float]],
+         published: Mapping[str, benchmodel.Published], whole: bool) -> list[dict]:
+    """What must hold, and whether it does; what cannot be told is missed if the run is a @whole one."""
     found, repeat, linear = run.found, run.repeat, wrong_linear_maps(run, kernels)
-    rows = [{"name": f"two runs count the same ({repeat[1] or 'all'})", "value": f"{repeat[0] * 100:.4f} %", "bar": f"<= {REPEATABLE * 100:g} %",
-             "met": repeat[0] <= REPEATABLE},
-            {"name": "linear maps are as bench.ini says, by free memory", "value": ", ".join(linear) or "all", "bar": "all", "met": not linear}]
+    rows = [_bar(f"two runs count the same ({repeat[1] or 'all'})", f"{repeat[0] * 100:.4f} %", f"<= {REPEATABLE * 100:g} %", repeat[0] <= REPEATABLE),
+            _bar("linear maps are as bench.ini says, by free memory", ", ".join(linear) or "all", "all", not linear)]
     for kernel_name, operations_ in found.items():
         for name in UNCHANGED:
-            if kernel_name == base or name not in operations_ or name not in found[base]:
+            if kernel_name == base:
+                continue
+            if name not in operations_ or name not in found[base]:
+                rows.append(_bar(f"{kernel_name}: {name}", "not measured", "", False))
                 continue
             here, there = operations_[name].counts, found[base][name].counts
             allowed = there["insn"] * REPEATABLE
@@ -438,25 +446,42 @@ def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, estimates: Map
                 # Two context switches a round trip.
                 allowed += SWITCH * here["por_read"]
             more = here["insn"] - there["insn"]
-            rows.append({"name": f"{kernel_name}: {name}: instructions over '{base}'", "value": f"{more:+.2f}", "bar": f"<= {allowed:.2f}",
-                         "met": more <= allowed})
-            rows.append({"name": f"{kernel_name}: {name}: writes of POR_EL1", "value": f"{here['por_write']:.2f}", "bar": f"<= {SELDOM:g}",
-                         "met": here["por_write"] <= SELDOM})
-    for name in ("fork-small", "fork-huge", "munmap-small", "munmap-huge"):
-        value = estimates.get("batched", {}).get(name)
-        if value is None or name not in published:
+            rows.append(_bar(f"{kernel_name}: {name}: instructions over '{base}'", f"{more:+.2f}", f"<= {allowed:.2f}", more <= allowed))
+            rows.append(_bar(f"{kernel_name}: {name}: writes of POR_EL1", f"{here['por_write']:.2f}", f"<= {SELDOM:g}", here["por_write"] <= SELDOM))
+    for name, row in published.items():
+        if not row.bar:
             continue
-        # What was published as a gain is noise: nothing that hardening adds makes it faster.
-        limit = max(published[name].batched, 0.0)
-        rows.append({"name": f"batched: {name}: estimated overhead", "value": f"{value:.2f} %", "bar": f"<= {limit:g} %", "met": value <= limit})
+        for kernel_name in (n for n in found if kernels[n].feature == "disabled"):
+            rows.append(_off(kernel_name, name, found[kernel_name].get(name), found[base].get(name)))
+        value = estimates.get("batched", {}).get(name)
+        if value is not None:
+            told = benchmodel.told_apart(value, row.limit, model["check_error"])
+            insns = (found["batched"][name].counts["insn"] / found[base][name].counts["insn"] - 1) * 100
+            note = f"published {row.batched:+g} %; instructions alone {insns:+.2f} %; error of the model {model['check_error'] * 100:.1f} %"
+            rows.append(_bar(f"batched: {name}: estimated overhead", f"{value:.2f} %", f"< {row.limit:g} %", value < row.limit,
+                             note + ("" if told else ": the model cannot tell")))
+        elif whole:
+            rows.append(_bar(f"batched: {name}: estimated overhead", "no estimate", f"< {row.limit:g} %", False))
     return rows
+
+
+def _off(kernel_name: str, name: str, here: Operation | None, there: Operation | None) -> dict:
+    """The bar of an operation where hardening is off, and what it adds even so."""
+    title = f"{kernel_name}: {name}: instructions"
+    if not here or not there:
+        return _bar(title, "not measured", f"<= {OFF * 100:+g} %", False)
+    before = there.counts["insn"]
+    more = here.counts["insn"] / before - 1
+    added = sorted(((row["insn"] - there.functions.get(f, {}).get("insn", 0), f) for f, row in here.functions.items()), reverse=True)
+    note = ", ".join(f"{f} {count / before * 100:+.2f} %" for count, f in added[:2] if count > before * REPEATABLE)
+    return _bar(title, f"{more * 100:+.2f} %", f"<= {OFF * 100:+g} %", more <= OFF, note)
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # The command
 
 
-def evaluate(run: Measured, kernels: Mapping[str, Kernel], published: Mapping[str, benchmodel.Published]) -> dict:
+def evaluate(run: Measured, kernels: Mapping[str, Kernel], published: Mapping[str, benchmodel.Published], whole: bool = True) -> dict:
     """All that follows from the counts, for bench.json."""
     found = run.found
     base = next(iter(found))
@@ -479,7 +504,7 @@ def evaluate(run: Measured, kernels: Mapping[str, Kernel], published: Mapping[st
         result["estimates"] = {name: {op: benchmodel.overhead(o.counts, before[op].counts, fit.prices)
                                       for op, o in rows.items() if op in before}
                                for name, rows in found.items() if name != base}
-    result["bars"] = bars(run, kernels, base, result["estimates"], published)
+    result["bars"] = bars(run, kernels, base, result["model"], result["estimates"], published, whole)
     return result
 
 
@@ -504,7 +529,7 @@ def bench(quick: bool, names: Sequence[str] = ()) -> int:
             kernels = {n: k for n, k in kernels.items() if n not in left_out}
             ui.note(f"{what.tree} lacks patches/bench: without {', '.join(left_out)}, and so without the model")
         run = measure(kernels, what, machine, out, quick)
-        evaluated = evaluate(run, kernels, published)
+        evaluated = evaluate(run, kernels, published, has_patches and not names)
         size, rounds, loops = QUICK if quick else FULL
         data = {"when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "quick": quick, "series": what.series,
                 "base_tree": what.base, "qemu": machine.version, "compiler": " ".join(settings.llvm()), "size": size, "rounds": rounds,

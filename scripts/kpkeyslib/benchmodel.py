@@ -19,6 +19,7 @@ import configparser
 import functools
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,12 @@ class Published:
     unbatched: float
     batched: float
     fit: bool
+    bar: str = ""
+
+    @property
+    def limit(self) -> float:
+        """What is just too much for the bar: figures are told apart by the digits that they have."""
+        return float(self.bar) + 0.5 * 10 ** -len(self.bar.partition(".")[2])
 
 
 def read_published(path: Path) -> dict[str, Published]:
@@ -53,7 +60,10 @@ def read_published(path: Path) -> dict[str, Published]:
             parser.read_file(handle)
         for name in parser.sections():
             row = parser[name]
-            found[name] = Published(name, row["what"], float(row["unbatched"]), float(row["batched"]), row.getboolean("fit", True))
+            found[name] = Published(name, row["what"], float(row["unbatched"]), float(row["batched"]), row.getboolean("fit", True),
+                                    row.get("bar", ""))
+            if found[name].bar and not re.fullmatch(r"\d+(\.\d+)?", found[name].bar):
+                raise ValueError(f"[{name}]: bar is '{found[name].bar}', not a number from 0 up")
     except (OSError, KeyError, ValueError, configparser.Error) as error:
         raise Failure(f"{path}: {' '.join(str(error).split())}", "each section needs what, unbatched and batched") from None
     return found
@@ -203,6 +213,11 @@ def fit(points: Sequence[Point]) -> Fit:
     return Fit(prices, math.sqrt(_squares(points, prices) / len(points)),
                tuple(_range(points, prices, n, [m for m in chosen if m != n]) for n in range(len(PRICES))), _left_out(points, chosen),
                tried[chosen], {" + ".join(PRICES[n] for n in free): error for free, error in tried.items()}, tuple(p.operation for p in points))
+
+
+def told_apart(estimate: float, limit: float, error: float) -> bool:
+    """Whether two overheads in percent differ by more than the model's @error."""
+    return abs(_error(estimate, limit)) > error
 
 
 def check(points: Sequence[Point], prices: Sequence[float]) -> float:

@@ -99,7 +99,7 @@ def model_rows(data: dict) -> list[list[str]]:
 
 
 def bar_rows(data: dict) -> list[list[str]]:
-    return [["bar", "value", "must be", ""]] + [[b["name"], b["value"], b["bar"], "ok" if b["met"] else "MISSED"] for b in data["bars"]]
+    return [["bar", "value", "must be", "", ""]] + [[b["name"], b["value"], b["bar"], "ok" if b["met"] else "MISSED", b["note"]] for b in data["bars"]]
 
 
 def costly(data: dict, kernel: str, operation: str, limit: int = 6) -> list[list[str]]:

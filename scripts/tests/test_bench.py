@@ -96,6 +96,8 @@ class Reading(unittest.TestCase):
                 self.assertTrue((guests.CONFIGS / f"{fragment}.config").is_file(), fragment)
         published = benchmodel.read_published(bench.SOURCES / "published.ini")
         self.assertEqual((published["fork-small"].unbatched, published["munmap-huge"].batched), (221, 8.08))
+        self.assertEqual({n: round(p.limit, 9) for n, p in published.items() if p.bar},
+                         {"fork-small": 3.355, "fork-huge": 6.995, "munmap-small": 0.5, "munmap-huge": 8.15})
         self.assertFalse(published["build"].fit)
 
     def test_programs_and_marks_agree(self) -> None:
@@ -150,7 +152,7 @@ class BadFiles(unittest.TestCase):
             bench.read_kernels(Path("/nonexistent"))
 
     def test_published(self) -> None:
-        for text in ("[a]\nwhat = x\nunbatched = 1\n", "[a]\nwhat = x\nunbatched = many\nbatched = 1\n"):
+        for text in ("[a]\nwhat = x\nunbatched = 1\n", "[a]\nwhat = x\nunbatched = 1\nbatched = 1\nbar = -1\n", "[a]\nwhat = x\nunbatched = many\nbatched = 1\n"):
             with self.assertRaises(ui.Failure):
                 benchmodel.read_published(self.file(text))
 
@@ -230,7 +232,8 @@ def published() -> dict[str, benchmodel.Published]:
     rows = found()
     before = rows["unhardened"]
     return {name: benchmodel.Published(name, name, benchmodel.overhead(rows["unbatched"][name].counts, before[name].counts, (40, 0, 300)),
-                                       benchmodel.overhead(rows["batched"][name].counts, before[name].counts, (40, 0, 300)) + 0.1, True)
+                                       benchmodel.overhead(rows["batched"][name].counts, before[name].counts, (40, 0, 300)) + 0.1, True,
+                                       benchmodel.read_published(bench.SOURCES / "published.ini")[name].bar and "0.25")
             for name in before if name not in bench.UNCHANGED}
 
 
@@ -254,6 +257,7 @@ class Bars(unittest.TestCase):
         for kernel, name, kind, more, bar in (("off", "null-syscall", "insn", 20, "off: null-syscall: instructions over 'unhardened'"),
                                               ("batched", "ping-pong", "insn", 60, "batched: ping-pong: instructions over 'unhardened'"),
                                               ("batched", "ping-pong", "por_write", 2, "batched: ping-pong: writes of POR_EL1"),
+                                              ("off", "munmap-small", "insn", 20, "off: munmap-small: instructions"),
                                               ("batched", "fork-small", "isb", 1, "batched: fork-small: estimated overhead"),
                                               ("batched", "munmap-huge", "insn", 200, "batched: munmap-huge: estimated overhead")):
             rows = found()
@@ -274,7 +278,35 @@ class Bars(unittest.TestCase):
         del rows["unbatched"]
         result = bench.evaluate(measured(rows), KERNELS, published())
         self.assertIsNone(result["model"])
+        missed = [bar["name"] for bar in result["bars"] if not bar["met"]]
+        self.assertEqual(missed, [f"batched: {name}: estimated overhead" for name in ("fork-small", "fork-huge", "munmap-small", "munmap-huge")])
+        # Who asks for some kernels is not told what the others would say.
+        result = bench.evaluate(measured(rows), KERNELS, published(), whole=False)
         self.assertFalse(any("estimated" in bar["name"] for bar in result["bars"]))
+
+    def test_a_lost_operation_is_missed(self) -> None:
+        for kernel, name, bar in (("off", "ping-pong", "off: ping-pong"), ("off", "fork-huge", "off: fork-huge: instructions"),
+                                  ("batched", "munmap-small", "batched: munmap-small: estimated overhead"),
+                                  ("unhardened", "fork-small", "batched: fork-small: estimated overhead")):
+            rows = found()
+            del rows[kernel][name]
+            self.assertIn(bar, self.missed(rows), (kernel, name))
+
+    def test_what_the_model_cannot_tell(self) -> None:
+        """An estimate that is nearer to the bar than the model's error says so, met or not."""
+        rows = {bar["name"]: bar for bar in bench.evaluate(measured(found()), KERNELS, published())["bars"]}
+        row = rows["batched: fork-small: estimated overhead"]
+        self.assertEqual((row["value"], row["bar"]), ("0.17 %", "< 0.255 %"))
+        self.assertIn("published +0.2", row["note"])
+        self.assertIn("instructions alone +0.02 %; error of the model 0.1 %: the model cannot tell", row["note"])
+        more = found()
+        for name, operation in more["batched"].items():
+            operation.counts["insn"] += 0 if name != "fork-small" else 400
+        row = next(b for b in bench.evaluate(measured(more), KERNELS, published())["bars"] if b["name"] == row["name"])
+        self.assertFalse(row["met"])
+        self.assertNotIn("cannot tell", row["note"])
+        self.assertTrue(benchmodel.told_apart(0, 10, 0.05))
+        self.assertFalse(benchmodel.told_apart(3, 3.355, 0.05))
 
 
 class Report(unittest.TestCase):
