@@ -27,6 +27,7 @@ user - 100 0 0 0 0 0 0 0
 other - 10 0 0 0 0 0 0 0
 function copy_pte_range 2000 2 8 8 10 4 0 14
 function __pte_alloc 60 6 0 0 0 0 0 0
+function __switch_to 0 2 0 0 0 0 0 0
 function set_memory_pkey 40 6 0 0 0 6 6 0
 function local 5 1 0 0 0 0 0 0
 function local 7 1 0 0 0 0 0 0
@@ -49,7 +50,7 @@ class Reading(unittest.TestCase):
     def test_per_repetition(self) -> None:
         operation = bench.operations(CONSOLE, COUNTS)["fork-small"]
         self.assertEqual(operation.counts, {"insn": 1061.0, "por_read": 4.0, "por_write": 4.0, "isb": 5.0, "dsb": 5.0, "tlbi": 3.0,
-                                            "atomic": 7.0, "tables": 3.0, "set_memory": 3.0, "user": 50.0})
+                                            "atomic": 7.0, "tables": 3.0, "set_memory": 3.0, "switches": 1.0, "user": 50.0})
         self.assertEqual(operation.nanoseconds, 2500)
         self.assertEqual(operation.functions["local"]["insn"], 6.0)
 
@@ -212,7 +213,8 @@ def found() -> dict[str, dict[str, bench.Operation]]:
         kernels[kernel] = {}
         for n, name in enumerate(names):
             more = 0 if name in bench.UNCHANGED else factor
-            counts = {"insn": 1000.0 * (n + 1) + 10 * more, "isb": 5.0 + more, "tlbi": 1.0 + more / 4, "atomic": 30.0, "dsb": 1.0, "por_read": 2.0,
+            counts = {"insn": 1000.0 * (n + 1) + 10 * more, "isb": 5.0 + more, "tlbi": 1.0 + more / 4, "atomic": 30.0, "dsb": 1.0,
+                      "por_read": 2.0 * (kernel not in ("unhardened", "off") and name != "null-syscall"), "switches": 2.0 * (name == "ping-pong"),
                       "por_write": more, "tables": 1.0, "set_memory": 0.0, "user": 9.0}
             functions = {"copy_pte_range": {**{k: v for k, v in counts.items() if k in ("insn", "isb", "tlbi", "atomic", "por_write")}, "call": 1.0}}
             kernels[kernel][name] = bench.Operation(name, 10, counts, functions)
@@ -256,6 +258,10 @@ class Bars(unittest.TestCase):
         self.assertIn("two runs count the same (x)", self.missed(found(), (0.002, "x")))
         for kernel, name, kind, more, bar in (("off", "null-syscall", "insn", 20, "off: null-syscall: instructions over 'unhardened'"),
                                               ("batched", "ping-pong", "insn", 60, "batched: ping-pong: instructions over 'unhardened'"),
+                                              # Reads of the register allow no instructions: they are what is to be bounded.
+                                              ("batched", "ping-pong", "por_read", 5, "batched: ping-pong: reads of POR_EL1"),
+                                              ("batched", "null-syscall", "por_read", 1, "batched: null-syscall: reads of POR_EL1"),
+                                              ("batched", "null-syscall", "insn", 20, "batched: null-syscall: instructions over 'unhardened'"),
                                               ("batched", "ping-pong", "por_write", 2, "batched: ping-pong: writes of POR_EL1"),
                                               ("off", "munmap-small", "insn", 20, "off: munmap-small: instructions"),
                                               ("batched", "fork-small", "isb", 1, "batched: fork-small: estimated overhead"),
@@ -263,6 +269,10 @@ class Bars(unittest.TestCase):
             rows = found()
             rows[kernel][name].counts[kind] += more
             self.assertIn(bar, self.missed(rows), (kernel, name, kind))
+        rows = found()
+        for kind, more in (("insn", 50), ("por_read", 5), ("switches", 5)):
+            rows["batched"]["ping-pong"].counts[kind] += more
+        self.assertIn("batched: ping-pong: instructions over 'unhardened'", self.missed(rows))
 
     def test_another_linear_map(self) -> None:
         """A parameter that does not do what it is there for shows in the memory that is left: figures of a guest with 640 MB."""
