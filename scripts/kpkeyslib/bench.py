@@ -34,8 +34,13 @@ REPEATABLE = 0.001
 # MB mapped, repetitions of the large operations, loops of the small ones.
 FULL, QUICK = (1024, 2, 20000), (64, 1, 5000)
 GIGABYTE = 1024
-# Functions that are entered once for each page table that is made, where nothing races.
-TABLES = ("__pte_alloc", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "__p4d_alloc", "pgd_alloc")
+# Functions that are entered once for each page table that comes into use, where nothing races: tables of user PTEs are made ahead in
+# several places, and pass one function when they are installed or kept for a huge page. (No fifth level: VAs have 48 bits.)
+TABLES = ("pmd_install", "pgtable_trans_huge_deposit", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "pgd_alloc")
+# What hardening enters for each table that is made and freed.
+KEYED, UNKEYED = ("__kpkeys_protect_pgtable",), ("__kpkeys_unprotect_pgtable",)
+# How far both ways to count tables may be apart: one that is made ahead may be left over, or come from before.
+NEARLY = 0.05
 SET_MEMORY = ("set_memory_pkey",)
 SWITCHES = ("__switch_to",)
 # A linear map of pages takes a table for each of so many pages of memory, one of blocks does not.
@@ -159,7 +164,8 @@ def operations(console: str, counts: str) -> dict[str, Operation]:
             raise Failure(f"nothing was counted for {name}", "are its marks where they should be (kunit/bench/guest/bench.c)?", ui.NO_RESULTS)
         n = int(times)
         totals = {kind: count / n for kind, count in region.total.items() if kind != "call"}
-        for kind, names in (("tables", TABLES), ("set_memory", SET_MEMORY), ("switches", SWITCHES)):
+        for kind, names in (("tables", TABLES), ("keyed", KEYED), ("unkeyed", UNKEYED), ("set_memory", SET_MEMORY),
+                            ("switches", SWITCHES)):
             totals[kind] = sum(region.functions.get(f, {}).get("call", 0) for f in names) / n
         totals["user"] = region.user / n
         functions = {f: {k: c / n for k, c in row.items()} for f, row in region.functions.items()}
@@ -193,6 +199,20 @@ class Measured:
     found: dict[str, dict[str, Operation]]  # kernel -> operation
     repeat: tuple[float, str]  # how far a second run is from the first one, and where
     memory: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def miscounted_tables(operations_: Mapping[str, Operation]) -> tuple[float, str]:
+    """How far the counts of page tables on a hardened kernel are apart, as a part of them, and for which operation.
+
+    Those that came into use are those that were given a pkey, and set_memory_pkey() ran for each that was given or lost one. Less than
+    one in an operation is one in many repetitions.
+    """
+    worst = (0.0, "")
+    for name, operation in operations_.items():
+        c = operation.counts
+        for one, other in ((c["tables"], c["keyed"]), (c["set_memory"], c["keyed"] + c["unkeyed"])):
+            worst = max(worst, (abs(one - other) / max(one, other, 1.0), name if one != other else ""))
+    return worst
 
 
 def wrong_linear_maps(run: Measured, kernels: Mapping[str, Kernel]) -> list[str]:
@@ -277,6 +297,15 @@ def _map(build: Path) -> str:
     return "".join(f"{address:x} {name}\n" for address, name in sorted(found.items()))
 
 
+def _refuse_unknown(functions: str, entry: Kernel) -> None:
+    """Raise a Failure if a function whose calls are counted is not in the map @functions of @entry's kernel: it would count as never called."""
+    there = {line.split()[1] for line in functions.splitlines()}
+    gone = [name for name in (*TABLES, *SET_MEMORY, *SWITCHES, *((*KEYED, *UNKEYED) if entry.feature else ())) if name not in there]
+    if gone:
+        raise Failure(f"kernel '{entry.name}' has no function {', '.join(gone)} whose calls could be counted",
+                      "renamed, or inlined: see TABLES in scripts/kpkeyslib/bench.py", ui.NO_RESULTS)
+
+
 @dataclass(frozen=True)
 class Built:
     image: Path
@@ -295,6 +324,7 @@ def _build(what: verify.Subject, entry: Kernel, out: Path) -> Built:
     module = kernel.build_module(what.tree, build, SOURCES / "module", out / f"module-{entry.build}")
     functions = out / f"functions-{entry.build}"
     functions.write_text(_map(build))
+    _refuse_unknown(functions.read_text(), entry)
     return Built(image, functions, module)
 
 
@@ -452,6 +482,10 @@ def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, model: Mapping
             if kernels[kernel_name].feature == "enabled":
                 reads = there["por_read"] + switches + SELDOM
                 rows.append(_bar(f"{kernel_name}: {name}: reads of POR_EL1", f"{here['por_read']:.2f}", f"<= {reads:.2f}", here["por_read"] <= reads))
+    for kernel_name in (n for n in found if kernels[n].feature == "enabled"):
+        apart, where = miscounted_tables(found[kernel_name])
+        rows.append(_bar(f"{kernel_name}: page tables made are those that were given a pkey", f"{apart * 100:.1f} % apart", f"<= {NEARLY * 100:g} %",
+                         apart <= NEARLY, where))
     for name, row in published.items():
         if not row.bar:
             continue

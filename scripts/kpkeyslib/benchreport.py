@@ -15,7 +15,7 @@ from . import ui
 # A change of an operation's instructions since the last run that is worth a line, as a part of it.
 NOTABLE = 0.005
 KINDS = {"insn": "instructions", "por_read": "POR_EL1 reads", "por_write": "writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI", "atomic": "atomics",
-         "tables": "page tables made", "set_memory": "set_memory_pkey()"}
+         "tables": "page tables made", "unkeyed": "freed", "set_memory": "set_memory_pkey()"}
 CAVEAT = ("Instructions executed by the kernel at EL1 in QEMU, counted, not timed; estimates are those of the model, for the CPU of the "
           "published figures.")
 

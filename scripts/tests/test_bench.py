@@ -26,7 +26,7 @@ COUNTS = COLUMNS + """region 5 2
 user - 100 0 0 0 0 0 0 0
 other - 10 0 0 0 0 0 0 0
 function copy_pte_range 2000 2 8 8 10 4 0 14
-function __pte_alloc 60 6 0 0 0 0 0 0
+function pmd_install 60 6 0 0 0 0 0 0
 function __switch_to 0 2 0 0 0 0 0 0
 function set_memory_pkey 40 6 0 0 0 6 6 0
 function local 5 1 0 0 0 0 0 0
@@ -50,7 +50,8 @@ class Reading(unittest.TestCase):
     def test_per_repetition(self) -> None:
         operation = bench.operations(CONSOLE, COUNTS)["fork-small"]
         self.assertEqual(operation.counts, {"insn": 1061.0, "por_read": 4.0, "por_write": 4.0, "isb": 5.0, "dsb": 5.0, "tlbi": 3.0,
-                                            "atomic": 7.0, "tables": 3.0, "set_memory": 3.0, "switches": 1.0, "user": 50.0})
+                                            "atomic": 7.0, "tables": 3.0, "keyed": 0.0, "unkeyed": 0.0,
+                                            "set_memory": 3.0, "switches": 1.0, "user": 50.0})
         self.assertEqual(operation.nanoseconds, 2500)
         self.assertEqual(operation.functions["local"]["insn"], 6.0)
 
@@ -111,6 +112,19 @@ class Reading(unittest.TestCase):
         self.assertEqual(len(numbers), len(set(numbers)))
         self.assertGreater(min(numbers), 37)
         self.assertLess(max(numbers), 256)
+
+
+class Functions(unittest.TestCase):
+    def test_those_that_are_counted_are_there(self) -> None:
+        plain, hardened = KERNELS["unhardened"], KERNELS["batched"]
+        names = [*bench.TABLES, *bench.SET_MEMORY, *bench.SWITCHES]
+        text = "".join(f"ffff8000800{n:05x} {name}\n" for n, name in enumerate(names))
+        bench._refuse_unknown(text, plain)
+        with self.assertRaisesRegex(ui.Failure, "has no function __kpkeys_protect_pgtable, __kpkeys_unprotect_pgtable"):
+            bench._refuse_unknown(text, hardened)
+        for name in names:
+            with self.assertRaisesRegex(ui.Failure, f"no function {name} "):
+                bench._refuse_unknown(text.replace(f" {name}\n", " other\n"), plain)
 
 
 class Patches(unittest.TestCase):
@@ -215,7 +229,7 @@ def found() -> dict[str, dict[str, bench.Operation]]:
             more = 0 if name in bench.UNCHANGED else factor
             counts = {"insn": 1000.0 * (n + 1) + 10 * more, "isb": 5.0 + more, "tlbi": 1.0 + more / 4, "atomic": 30.0, "dsb": 1.0,
                       "por_read": 2.0 * (kernel not in ("unhardened", "off") and name != "null-syscall"), "switches": 2.0 * (name == "ping-pong"),
-                      "por_write": more, "tables": 1.0, "set_memory": 0.0, "user": 9.0}
+                      "por_write": more, "tables": 40.0, "keyed": 40.0, "unkeyed": 2.0, "set_memory": 42.0, "user": 9.0}
             functions = {"copy_pte_range": {**{k: v for k, v in counts.items() if k in ("insn", "isb", "tlbi", "atomic", "por_write")}, "call": 1.0}}
             kernels[kernel][name] = bench.Operation(name, 10, counts, functions)
     return kernels
@@ -273,6 +287,17 @@ class Bars(unittest.TestCase):
         for kind, more in (("insn", 50), ("por_read", 5), ("switches", 5)):
             rows["batched"]["ping-pong"].counts[kind] += more
         self.assertIn("batched: ping-pong: instructions over 'unhardened'", self.missed(rows))
+
+    def test_tables_are_counted_twice(self) -> None:
+        bar = "batched: page tables made are those that were given a pkey"
+        for kind, more in (("tables", -4), ("keyed", 4), ("set_memory", 4)):
+            rows = found()
+            rows["batched"]["fork-small"].counts[kind] += more
+            self.assertIn(bar, self.missed(rows), kind)
+        rows = found()
+        rows["batched"]["fork-small"].counts["tables"] += 1
+        rows["off"]["fork-small"].counts["set_memory"] = 0
+        self.assertNotIn(bar, self.missed(rows))
 
     def test_another_linear_map(self) -> None:
         """A parameter that does not do what it is there for shows in the memory that is left: figures of a guest with 640 MB."""
