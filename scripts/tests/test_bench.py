@@ -114,6 +114,24 @@ class Reading(unittest.TestCase):
         self.assertLess(max(numbers), 256)
 
 
+class Guest(unittest.TestCase):
+    SOURCE = (bench.SOURCES / "guest" / "bench.c").read_text()
+
+    def test_the_clock_does_not_decide(self) -> None:
+        """An interrupt of the clock takes 10000 instructions, which one run may have more than another; the bar is 0.1 %."""
+        for count, operation, insns in (("SYSCALLS", "null_syscalls", 230), ("ROUND_TRIPS", "ping_pongs", 8000)):
+            self.assertIn(f"\t\t{operation}({count});\n", self.SOURCE)
+            times = int(re.search(rf"#define {count} (\d+)ul\n", self.SOURCE)[1])
+            self.assertLess(10000, times * insns * bench.REPEATABLE / 4, operation)
+
+    def test_what_was_put_off_is_not_counted(self) -> None:
+        """Each region begins when nothing is left from before."""
+        begun = re.findall(r"(?:(settle\(\);)\s+(?:if \(i\)\s+|for [^\n]*\n\s+if \(i == WARM_UP\)\s+)?)?begin\((\w+)", self.SOURCE)[1:]
+        self.assertEqual([where for settled, where in begun if not settled], [])
+        self.assertEqual({where for _, where in begun}, {"FORK", "EXIT", "MUNMAP", "MPROTECT", "MREMAP", "DONTNEED", "FAULT", "NULL_SYSCALL", "PING_PONG",
+                                                         "EXEC", "id"})
+
+
 class Functions(unittest.TestCase):
     def test_those_that_are_counted_are_there(self) -> None:
         plain, hardened = KERNELS["unhardened"], KERNELS["batched"]
