@@ -117,6 +117,15 @@ class Reading(unittest.TestCase):
 class Guest(unittest.TestCase):
     SOURCE = (bench.SOURCES / "guest" / "bench.c").read_text()
 
+    def test_no_copies_at_once(self) -> None:
+        """FEAT_MOPS, which QEMU has and the CPU of the figures has not, makes copies of pages free: it is off, and the guest looks."""
+        machine = bench.Machine(bench.qemu.Qemu(Path("qemu"), "", True), Path("count.so"))
+        argv = machine.argv(bench.Built(Path("Image"), Path("map"), Path("m.ko")), KERNELS["off"], Path("a.cpio"), 640, ["size=64"], Path("counts"))
+        line = argv[argv.index("-append") + 1].partition(" -- ")
+        self.assertIn("arm64.nomops", line[0].split())
+        self.assertIn("kpkeys_hardened_pgtables=off", line[0].split())
+        self.assertRegex(self.SOURCE, r"getauxval\(AT_HWCAP2\) & MOPS")
+
     def test_the_clock_does_not_decide(self) -> None:
         """An interrupt of the clock takes 10000 instructions, which one run may have more than another; the bar is 0.1 %."""
         for count, operation, insns in (("SYSCALLS", "null_syscalls", 230), ("ROUND_TRIPS", "ping_pongs", 8000)):

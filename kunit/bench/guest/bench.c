@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -37,6 +38,8 @@
 
 #define PAGE	4096ul
 #define HUGE	(2ul << 20)
+/* FEAT_MOPS, as the kernel tells of it */
+#define MOPS	(1ul << 43)
 /* Where mappings are moved to: not where whole tables could be moved instead */
 #define OFF_TABLE (1ul << 20)
 /* Round trips before those that count */
@@ -489,6 +492,9 @@ static void prepare_guest(void)
 	setenv("PATH", "/usr/bin:/usr/sbin:/bin", 1);
 	if (!freopen("/dev/console", "w", stdout))
 		_exit(1);
+	errno = 0;
+	if (getauxval(AT_HWCAP2) & MOPS)
+		die("arm64.nomops was not heeded");
 }
 
 static unsigned long number(const char *word, const char *name)
