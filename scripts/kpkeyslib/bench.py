@@ -39,7 +39,7 @@ GIGABYTE = 1024
 TABLES = ("pmd_install", "pgtable_trans_huge_deposit", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "pgd_alloc")
 # What hardening enters for each table that is made and freed.
 KEYED, UNKEYED = ("__kpkeys_protect_pgtable",), ("__kpkeys_unprotect_pgtable",)
-# How far both ways to count tables may be apart: one that is made ahead may be left over, or come from before.
+# How far apart counts may be that should be the same: a table that is made ahead may be left over, what frees one may run later.
 NEARLY = 0.05
 SET_MEMORY = ("set_memory_pkey",)
 SWITCHES = ("__switch_to",)
@@ -65,11 +65,12 @@ class Kernel:
     args: tuple[str, ...]
     feature: str
     linear: str = "pages"
+    por: str = ""
 
     @property
     def build(self) -> str:
         """A name for the configuration."""
-        return "-".join(f for f in self.fragments if f.startswith("bench")) or "-".join(self.fragments)
+        return "-".join(f for f in self.fragments if f not in ("arm64", "va-48")) or "-".join(self.fragments)
 
 
 def read_kernels(path: Path) -> dict[str, Kernel]:
@@ -84,7 +85,7 @@ def read_kernels(path: Path) -> dict[str, Kernel]:
                 raise ValueError(f"[{section}] is not a [kernel NAME]")
             row = parser[section]
             found[name] = Kernel(name, row["about"], tuple(row["build"].split()), tuple(row.get("args", "").split()), row.get("feature", ""),
-                                 row.get("linear", "pages"))
+                                 row.get("linear", "pages"), row.get("por", ""))
             if found[name].linear not in ("pages", "blocks"):
                 raise ValueError(f"[{section}]: linear is '{found[name].linear}', not pages or blocks")
     except (OSError, KeyError, ValueError, configparser.Error) as error:
@@ -215,6 +216,16 @@ def miscounted_tables(operations_: Mapping[str, Operation]) -> tuple[float, str]
     return worst
 
 
+def unlike_mock(one: Mapping[str, Operation], other: Mapping[str, Operation]) -> tuple[float, str]:
+    """How far the mock is from the real register in what is written and synchronised, as a part of it, and where."""
+    worst = (0.0, "")
+    for name in one.keys() & other.keys():
+        for kind in ("por_write", "isb"):
+            a, b = one[name].counts[kind], other[name].counts[kind]
+            worst = max(worst, (abs(a - b) / max(a, b, 1.0), f"{name}: {kind}" if a != b else ""))
+    return worst
+
+
 def wrong_linear_maps(run: Measured, kernels: Mapping[str, Kernel]) -> list[str]:
     """The kernels whose linear map is not what bench.ini says, by what it takes of their memory; the first one's is of pages."""
     base = next(iter(run.found))
@@ -340,13 +351,12 @@ class Machine:
 
     qemu: qemu.Qemu
     plugin: Path
-    por: str = ""
 
     def argv(self, built: Built, entry: Kernel, archive: Path, memory: int, words: Sequence[str], counts: Path) -> list[str | Path]:
         """QEMU's command line. Nothing in it depends on the host's time or on chance."""
         # Without instructions that copy or clear a page at once: the CPU of the published figures has none.
         line = ["console=ttyAMA0", "panic=-1", "oops=panic", "norandmaps", "arm64.nomops", *entry.args, "--", *words]
-        options = f"{self.plugin},out={counts},map={built.map}" + (f",por={self.por}" if self.por else "")
+        options = f"{self.plugin},out={counts},map={built.map}" + (f",por={entry.por}" if entry.por else "")
         return [self.qemu.program, "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
                 "-machine", "virt,gic-version=3,its=off,dtb-randomness=off", "-accel", "tcg", "-icount", "shift=0,sleep=off",
                 "-seed", "1", "-rtc", "base=2026-01-01,clock=vm", "-cpu", "max,pauth-impdef=on", "-smp", "1", "-m", f"{memory}M",
@@ -487,6 +497,10 @@ def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, model: Mapping
         apart, where = miscounted_tables(found[kernel_name])
         rows.append(_bar(f"{kernel_name}: page tables made are those that were given a pkey", f"{apart * 100:.1f} % apart", f"<= {NEARLY * 100:g} %",
                          apart <= NEARLY, where))
+    if "mock" in found and "batched" in found:
+        apart, where = unlike_mock(found["mock"], found["batched"])
+        rows.append(_bar("mock: writes of the register and ISBs are those of 'batched'", f"{apart * 100:.1f} % apart", f"<= {NEARLY * 100:g} %",
+                         apart <= NEARLY, where))
     for name, row in published.items():
         if not row.bar:
             continue
@@ -564,9 +578,9 @@ def bench(quick: bool, names: Sequence[str] = ()) -> int:
             raise Failure("QEMU= cannot be used for the benchmark: the plugin is built for ours", "unset QEMU=")
         what, has_patches = subject()
         if not has_patches:
-            left_out = [n for n, k in kernels.items() if "bench-unbatched" in k.fragments]
+            left_out = [n for n, k in kernels.items() if {"bench-unbatched", "mock"} & set(k.fragments)]
             kernels = {n: k for n, k in kernels.items() if n not in left_out}
-            ui.note(f"{what.tree} lacks patches/bench: without {', '.join(left_out)}, and so without the model")
+            ui.note(f"{what.tree} lacks patches/bench and patches/mock: without {', '.join(left_out)}, and so without the model")
         run = measure(kernels, what, machine, out, quick)
         evaluated = evaluate(run, kernels, published, has_patches and not names)
         size, rounds, loops = QUICK if quick else FULL

@@ -250,7 +250,7 @@ def found() -> dict[str, dict[str, bench.Operation]]:
     """Counts of all kernels for the published operations and the unchanged ones, made up with prices 40 and 300."""
     kernels: dict[str, dict[str, bench.Operation]] = {}
     names = [n for n, p in benchmodel.read_published(bench.SOURCES / "published.ini").items()] + list(bench.UNCHANGED)
-    for kernel, factor in (("unhardened", 0), ("unbatched", 4), ("batched", 0.02), ("off", 0)):
+    for kernel, factor in (("unhardened", 0), ("unbatched", 4), ("batched", 0.02), ("off", 0), ("mock", 0.02)):
         kernels[kernel] = {}
         for n, name in enumerate(names):
             more = 0 if name in bench.UNCHANGED else factor
@@ -314,6 +314,19 @@ class Bars(unittest.TestCase):
         for kind, more in (("insn", 50), ("por_read", 5), ("switches", 5)):
             rows["batched"]["ping-pong"].counts[kind] += more
         self.assertIn("batched: ping-pong: instructions over 'unhardened'", self.missed(rows))
+
+    def test_the_mock_writes_as_often(self) -> None:
+        """What patches/mock promises, of a register that the plugin is told of."""
+        bar = "mock: writes of the register and ISBs are those of 'batched'"
+        for kind, more in (("por_write", 2), ("isb", -2)):
+            rows = found()
+            rows["mock"]["fork-huge"].counts[kind] += more
+            self.assertIn(bar, self.missed(rows), kind)
+        self.assertIn("mock", KERNELS["mock"].build)
+        self.assertEqual(len({k.build for k in KERNELS.values()}), len({k.fragments for k in KERNELS.values()}))
+        argv = bench.Machine(bench.qemu.Qemu(Path("qemu"), "", True), Path("count.so")).argv(
+            bench.Built(Path("Image"), Path("map"), Path("m.ko")), KERNELS["mock"], Path("a.cpio"), 640, [], Path("counts"))
+        self.assertIn(",por=d518d020", argv[-1])
 
     def test_tables_are_counted_twice(self) -> None:
         bar = "batched: page tables made are those that were given a pkey"
@@ -480,7 +493,7 @@ class Plugin(unittest.TestCase):
                  "stxp w1, x2, x3, [x4]": "atomic", "ldxr x1, [x2]": "", "ldxp x1, x2, [x3]": "", "ldapr x1, [x2]": "", "ldar x1, [x2]": "",
                  "stlr x1, [x2]": "", "ldr x1, [x2, x3]": "", "str x1, [x2], #8": "", "ldp x1, x2, [x3]": "", "prfm pstl1strm, [x1]": "",
                  "tlbi vmalle1is": "tlbi", "tlbi vale1is, x3": "tlbi",
-                 "msr S3_0_C10_C2_4, x7": "por_write", "mrs x9, S3_0_C10_C2_4": "por_read", "dmb ish": "", "nop": "", "msr tpidr_el1, x0": "",
+                 "msr S3_0_C10_C2_4, x7": "por_write", "mrs x9, S3_0_C10_C2_4": "por_read", "msr contextidr_el1, x7": "", "dmb ish": "", "nop": "", "msr tpidr_el1, x0": "",
                  "at s1e1r, x0": "", "dc zva, x0": "", "dc civac, x0": "", "ic iallu": "", "sb": "", "movz xzr, #5": "begin", "movn xzr, #5": "end",
                  "mov x0, #5": "", "mov x0, xzr": "", "svc #0": ""}
         with tempfile.TemporaryDirectory() as name:
@@ -491,6 +504,14 @@ class Plugin(unittest.TestCase):
                     f"gcc -Wall -Werror -I{bench.SOURCES} classify.c -o classify && ./classify < a.bin"
             said = TOOLS.run(["sh", "-c", steps], cwd=where, writable=[where], capture=True, failure=ui.Failure("it does not build")).stdout
         self.assertEqual(dict(zip(lines, said.splitlines(), strict=True)), lines)
+
+    def test_encoding_of_the_mock(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            where = Path(name).resolve()
+            (where / "a.s").write_text("msr contextidr_el1, x0\n")
+            said = TOOLS.run(["sh", "-c", "aarch64-linux-gnu-as a.s -o a.o && aarch64-linux-gnu-objcopy -O binary a.o a.bin && od -An -tx4 a.bin"],
+                             cwd=where, writable=[where], capture=True, failure=ui.Failure("it does not build")).stdout
+        self.assertEqual(said.strip(), KERNELS["mock"].por)
 
 
 if __name__ == "__main__":
