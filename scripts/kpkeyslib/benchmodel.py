@@ -79,7 +79,7 @@ def overhead(counts: Counts, base: Counts, prices: Sequence[float]) -> float:
     return (cost(counts, prices) / cost(base, prices) - 1) * 100
 
 
-def _error(estimate: float, truth: float) -> float:
+def off_by(estimate: float, truth: float) -> float:
     """The difference of two overheads in percent, as a logarithm: 0.1 is about a tenth of the time it takes."""
     return math.log((100 + estimate) / (100 + truth))
 
@@ -181,7 +181,7 @@ def _left_out(points: Sequence[Point], free: Sequence[int]) -> dict[str, float]:
 
 def _mean(points: Sequence[Point], estimates: Mapping[str, float]) -> float:
     """The root of the mean square of the errors of @estimates."""
-    return math.sqrt(sum(_error(estimates[p.operation], p.published) ** 2 for p in points) / len(points))
+    return math.sqrt(sum(off_by(estimates[p.operation], p.published) ** 2 for p in points) / len(points))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def fit(points: Sequence[Point]) -> Fit:
 
 def told_apart(estimate: float, limit: float, error: float) -> bool:
     """Whether two overheads in percent differ by more than the model's @error."""
-    return abs(_error(estimate, limit)) > error
+    return abs(off_by(estimate, limit)) > error
 
 
 def check(points: Sequence[Point], prices: Sequence[float]) -> float:

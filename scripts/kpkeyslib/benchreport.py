@@ -10,7 +10,7 @@ import html
 import json
 from pathlib import Path
 
-from . import ui
+from . import benchmodel, ui
 
 # A change of an operation's instructions since the last run that is worth a line, as a part of it.
 NOTABLE = 0.005
@@ -47,14 +47,14 @@ def _names(data: dict) -> list[str]:
 
 
 def count_rows(data: dict) -> list[list[str]]:
-    """One row for each operation and kernel: counts per repetition."""
-    rows = [["operation", "kernel", *KINDS.values(), "more insns %"]]
+    """One row for each operation and kernel: counts per repetition. A guard that wrote nothing could have been left out."""
+    rows = [["operation", "kernel", *KINDS.values(), "guards that wrote nothing", "more insns %"]]
     for name in _names(data):
         for kernel in data["operations"]:
             counts = _counts(data, kernel, name)
             if counts:
                 more = _more(data, kernel, name)
-                rows.append([name, kernel, *(_number(counts[kind]) for kind in KINDS), "" if kernel == data["base"] else _percent(more)])
+                rows.append([name, kernel, *(_number(counts[kind]) for kind in KINDS), _number(counts["por_read"] - counts["por_write"]), "" if kernel == data["base"] else _percent(more)])
     return rows
 
 
@@ -88,13 +88,20 @@ def model_lines(data: dict) -> list[str]:
     return lines
 
 
+def _off_by(data: dict, kernel: str, operation: str) -> str:
+    """How far the estimate is from what was published, in percent of the time; '' where there is none."""
+    estimate = data["estimates"].get(kernel, {}).get(operation)
+    return "" if estimate is None else _percent(benchmodel.off_by(estimate, data["published"][operation][kernel]) * 100)
+
+
 def model_rows(data: dict) -> list[list[str]]:
-    rows = [["operation", "published", "model", "if left out", "batched: published", "model"]]
+    """For each figure that the model was fitted on: overheads in percent, and errors in percent of the time."""
+    rows = [["operation", "published", "model", "error", "if left out", "batched: published", "model", "error"]]
     for name in data["model"]["rows"] if data["model"] else []:
         published = data["published"][name]
         rows.append([name, _percent(published["unbatched"]), _percent(data["estimates"]["unbatched"][name]),
-                     _percent(data["model"]["left_out"][name]), _percent(published["batched"]),
-                     _percent(data["estimates"].get("batched", {}).get(name))])
+                     _off_by(data, "unbatched", name), _percent(data["model"]["left_out"][name]), _percent(published["batched"]),
+                     _percent(data["estimates"].get("batched", {}).get(name)), _off_by(data, "batched", name)])
     return rows
 
 
@@ -111,13 +118,23 @@ def costly(data: dict, kernel: str, operation: str, limit: int = 6) -> list[list
     for name in set(here) | set(there):
         a, b = here.get(name, {}), there.get(name, {})
         delta = {kind: a.get(kind, 0) - b.get(kind, 0) for kind in ("insn", "por_read", "por_write", "isb", "tlbi", "atomic")}
+        delta["idle"] = delta["por_read"] - delta["por_write"]
         found.append((delta["insn"] + sum(prices[k] * delta[k] for k in prices), name, delta))
     found.sort(key=lambda row: (-row[0], row[1]))
-    rows = [["function", "cost", "instructions", "POR_EL1 reads", "writes", "ISB", "TLBI", "atomics"]]
+    rows = [["function", "cost", "instructions", "POR_EL1 reads", "writes", "ISB", "TLBI", "atomics", "guards that wrote nothing"]]
     for price, name, delta in found[:limit]:
         if price > 0:
             rows.append([name, _number(price), *(_number(delta[k]) for k in delta)])
     return rows
+
+
+def avoidable(data: dict, kernel: str, limit: int = 15) -> list[list[str]]:
+    """Where @kernel reads the register and then writes nothing, for each operation: the most first."""
+    found = sorted(((row.get("por_read", 0) - row.get("por_write", 0), operation, name) for operation, counted in data["operations"][kernel].items()
+                    for name, row in counted["functions"].items()), key=lambda row: (-row[0], row[1:]))
+    return [["function", "operation", "guards that wrote nothing", "per 1000 instructions"]] + [
+        [name, operation, _number(count), _number(count / data["operations"][kernel][operation]["counts"]["insn"] * 1000)]
+        for count, operation, name in found[:limit] if count > 0]
 
 
 def ranked(data: dict, kernel: str) -> list[str]:
@@ -133,11 +150,11 @@ def _heading(data: dict) -> str:
 
 def text(data: dict, changes: list[str]) -> str:
     """The report for a terminal, and for bench.txt."""
-    parts = [ui.table(count_rows(data), set(range(2, 3 + len(KINDS)))), CAVEAT]
+    parts = [ui.table(count_rows(data), set(range(2, 4 + len(KINDS)))), CAVEAT]
     if data["estimates"]:
         rows = overhead_rows(data)
         parts += ["Estimated overhead over '" + data["base"] + "', percent:\n\n" + ui.table(rows, set(range(1, len(rows[0])))),
-                  "\n".join(model_lines(data)), ui.table(model_rows(data), {1, 2, 3, 4, 5})]
+                  "\n".join(model_lines(data)), ui.table(model_rows(data), set(range(1, 8)))]
     parts += ["\n".join(changes), ui.table(bar_rows(data), {1}), _heading(data)]
     return "\n\n".join(p for p in parts if p)
 
@@ -157,6 +174,9 @@ def markdown(data: dict) -> str:
     for kernel in [k for k in ("unbatched", "batched") if k in data["estimates"]]:
         for name in ranked(data, kernel)[:8]:
             parts.append(f"What '{kernel}' adds to {name}:\n\n{_markdown_table(costly(data, kernel, name))}")
+    if "batched" in data["operations"]:
+        parts.append("Guards of 'batched' that read the register and wrote nothing, which could be avoided:\n\n"
+                     + _markdown_table(avoidable(data, "batched"), 2))
     parts.append(_heading(data).replace("\n", "  \n"))
     return "\n\n".join(parts) + "\n"
 
@@ -180,7 +200,7 @@ def svg(data: dict, kernel: str) -> str:
     """Bars of the overhead of @kernel for each operation: estimate, instructions alone; a mark for what was published."""
     names = [n for n in _names(data) if n in data["estimates"][kernel]]
     of = "unbatched" if kernel == "unbatched" else "batched"
-    marks = {n: data["published"][n][of] for n in names if n in data["published"] and kernel in ("unbatched", "batched")}
+    marks = {n: data["published"][n][of] for n in names if n in data["published"]}
     estimates = data["estimates"][kernel]
     insns = {n: _more(data, kernel, n) or 0.0 for n in names}
     low = min(0.0, *estimates.values(), *insns.values(), *marks.values()) if names else 0.0
@@ -198,7 +218,7 @@ def svg(data: dict, kernel: str) -> str:
            f'<rect x="{left}" y="26" width="12" height="10" fill="#4878a8"/><text x="{left + 16}" y="35">estimate</text>',
            f'<rect x="{left + 90}" y="26" width="12" height="10" fill="#b8cce0"/><text x="{left + 106}" y="35">instructions alone</text>']
     if marks:
-        out.append(f'<path d="M{left + 226} 31l5 -5l5 5l-5 5z" fill="#c03030"/><text x="{left + 242}" y="35">published</text>')
+        out.append(f'<path d="M{left + 226} 31l5 -5l5 5l-5 5z" fill="#c03030"/><text x="{left + 242}" y="35">published, {of}</text>')
     tick = next(t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10 ** 9) if (high - low) / t <= 8)
     value = -(-low // tick) * tick
     while value <= high:
@@ -238,6 +258,8 @@ def page(data: dict, plots: dict[str, str], changes: list[str]) -> str:
     for kernel in [k for k in ("unbatched", "batched") if k in data["estimates"]]:
         for name in ranked(data, kernel)[:8]:
             sections.append(f"<h3>What {html.escape(kernel)} adds to {html.escape(name)}</h3>" + _html_table(costly(data, kernel, name)))
+    if "batched" in data["operations"]:
+        sections.append("<h2>Guards of 'batched' that wrote nothing</h2>" + _html_table(avoidable(data, "batched"), 2))
     sections.append("<h2>Counts per repetition, EL1</h2>" + _html_table(count_rows(data), 2))
     style = ("body{font-family:sans-serif;max-width:64em;margin:2em auto;padding:0 1em}table{border-collapse:collapse;margin:1em 0}"
              "td,th{border-bottom:1px solid #ddd;padding:.2em .7em;text-align:left}.n{text-align:right}svg{width:100%;height:auto}")

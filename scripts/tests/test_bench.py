@@ -419,6 +419,29 @@ class Report(unittest.TestCase):
                 handle.write('{"cut": ')
             self.assertNotIn("since", benchreport.write(other, out))
 
+    def test_guards_that_wrote_nothing(self) -> None:
+        changed = data()
+        row = changed["operations"]["batched"]["fork-small"]
+        row["counts"].update(por_read=30.0, por_write=4.0)
+        row["functions"] = {"copy_pte_range": {"insn": 900.0, "por_read": 21.0, "por_write": 1.0}, "set_ptes": {"insn": 1.0, "por_read": 9.0, "por_write": 3.0}}
+        rows = benchreport.count_rows(changed)
+        at = rows[0].index("guards that wrote nothing")
+        self.assertEqual([r[at] for r in rows if r[:2] == ["fork-small", "batched"]], ["26"])
+        self.assertEqual(benchreport.avoidable(changed, "batched")[1], ["copy_pte_range", "fork-small", "20", "20"])
+        self.assertEqual(benchreport.costly(changed, "batched", "fork-small")[0][-1], "guards that wrote nothing")
+        self.assertIn("| copy_pte_range | fork-small | 20 | 20 |", benchreport.markdown(changed))
+
+    def test_errors_stand_beside_the_figures(self) -> None:
+        changed = data()
+        changed["estimates"]["unbatched"]["fork-small"], changed["published"]["fork-small"]["unbatched"] = 100.0, 50.0
+        row = benchreport.model_rows(changed)[1]
+        self.assertEqual(row[:4], ["fork-small", "+50.0", "+100.0", "+28.8"])
+        self.assertEqual(row[-1], "-0.10")
+
+    def test_published_figures_are_on_all_plots(self) -> None:
+        for kernel, of in (("unbatched", "unbatched"), ("batched", "batched"), ("off", "batched"), ("mock", "batched")):
+            self.assertIn(f"published, {of}<", benchreport.svg(data(), kernel), kernel)
+
     def test_costly_functions(self) -> None:
         rows = benchreport.costly(data(), "unbatched", "fork-small")
         self.assertEqual(rows[1][0], "copy_pte_range")
