@@ -14,10 +14,11 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import datetime
-import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -257,22 +258,48 @@ def deviation(one: Mapping[str, Operation], other: Mapping[str, Operation]) -> t
 # What runs
 
 
+def on_top() -> list[Path]:
+    """The patches that benchmarks need on top of the series."""
+    return [patch for name in trees.OUT_OF_SERIES for patch in sorted((settings.PROJECT / "patches" / name).glob("*.patch"))]
+
+
 def patched_series() -> trees.Series:
     """The kernel series with what benchmarks need on top."""
     series = trees.linux_series()
-    more = [patch for name in trees.OUT_OF_SERIES for patch in sorted((settings.PROJECT / "patches" / name).glob("*.patch"))]
-    return dataclasses.replace(series, patches=[*series.patches, *more])
+    return dataclasses.replace(series, patches=[*series.patches, *on_top()])
+
+
+def content(tree: Path, patches: Sequence[Path] = ()) -> str:
+    """git's id of what @tree's commit is without @patches on top, as verify's for just the series; '' if it is not that and nothing else.
+
+    Nothing is written into @tree, which may be the user's.
+    """
+    git = ["git", "-C", tree]
+    if proc.output([*git, "status", "--porcelain", "--untracked-files=no"], check=False):
+        return ""
+    head = proc.output([*git, "rev-parse", "--verify", "--quiet", "HEAD^{tree}"], check=False)
+    if not head or not patches:
+        return head
+    objects = proc.output([*git, "rev-parse", "--path-format=absolute", "--git-path", "objects"])
+    with tempfile.TemporaryDirectory() as scratch:
+        env = dict(os.environ, GIT_INDEX_FILE=f"{scratch}/index", GIT_OBJECT_DIRECTORY=scratch, GIT_ALTERNATE_OBJECT_DIRECTORIES=objects)
+        proc.run([*git, "read-tree", "HEAD"], env=env, capture=True)
+        for patch in reversed(patches):
+            if proc.run([*git, "apply", "--cached", "-R", "--whitespace=nowarn", patch], env=env, capture=True, check=False).returncode:
+                return ""
+        return proc.output([*git, "write-tree"], env=env)
 
 
 def subject() -> tuple[verify.Subject, bool]:
     """The tree to measure, and whether it has the patches that benchmarks need: TREE= stands as it is."""
     if settings.tree():
         what = verify.subject()
-        return what, "KPKEYS_BENCH_UNBATCHED" in (what.tree / "security" / "Kconfig.hardening").read_text()
+        has_patches = "KPKEYS_BENCH_UNBATCHED" in (what.tree / "security" / "Kconfig.hardening").read_text()
+        return dataclasses.replace(what, content=content(what.tree, on_top() if has_patches else ())), has_patches
     series = patched_series()
     tree = settings.out() / "bench" / "src"
     base, dirty = trees.checkout(series, tree)
-    return verify.Subject(tree, series.name + ("-dirty" if dirty else ""), base), True
+    return verify.Subject(tree, series.name + ("-dirty" if dirty else ""), base, content(tree, on_top())), True
 
 
 def _plugin(out: Path) -> Path:
@@ -584,7 +611,7 @@ def bench(quick: bool, names: Sequence[str] = ()) -> int:
         run = measure(kernels, what, machine, out, quick)
         evaluated = evaluate(run, kernels, published, has_patches and not names)
         size, rounds, loops = QUICK if quick else FULL
-        data = {"when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "quick": quick, "series": what.series,
+        data = {"when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "quick": quick, "series": what.series, "content": what.content,
                 "base_tree": what.base, "qemu": machine.version, "compiler": " ".join(settings.llvm()), "size": size, "rounds": rounds,
                 "loops": loops, "seconds": round(time.monotonic() - start, 1),
                 "kernels": {n: dataclasses.asdict(k) for n, k in kernels.items()},

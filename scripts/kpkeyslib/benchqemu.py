@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import guests, kernel, proc, qemu, selftests, settings, toolroot, trees, ui
+from . import bench as counting, guests, kernel, proc, qemu, selftests, settings, toolroot, trees, ui
 from .ui import Failure
 
 SOURCES = guests.KUNIT / "bench" / "qemu"
@@ -115,13 +115,13 @@ def _alternate(rounds: int, kinds: dict[str, Callable[[], Sample]]) -> dict[str,
     return runs
 
 
-def _kernel() -> Path:
-    """The series and the windows on top, in a tree of their own."""
-    series = trees.linux_series()
-    with_windows = dataclasses.replace(series, patches=[*series.patches, SOURCES / "pte-window.patch"])
+def _kernel() -> tuple[Path, str]:
+    """The series and the windows on top, in a tree of their own; and what git calls the content of the series."""
+    series, windows = trees.linux_series(), SOURCES / "pte-window.patch"
+    with_windows = dataclasses.replace(series, patches=[*series.patches, windows])
     tree = settings.out() / "bench" / "linux"
     trees.checkout(with_windows, tree)
-    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL))
+    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL)), counting.content(tree, [windows])
 
 
 def _initramfs() -> Path:
@@ -141,13 +141,13 @@ def bench(rounds: int) -> int:
         machine = qemu.get()
         if not machine.ours:
             raise Failure("the payload is built with our QEMU", "unset QEMU=")
-        _, build = qemu.prepare()
+        source, build = qemu.prepare()
         log = settings.out() / "log" / "qemu-conformance.log"
         with ui.step("poe-bench: building"):
             toolroot.get().run(["make", "-C", build, "build-tcg-tests-aarch64-softmmu"], log=log,
                                failure=Failure("poe-bench does not build", f"the whole log is {log}", ui.BUILD_FAILED))
         program = build / "tests" / "tcg" / "aarch64-softmmu" / "poe-bench"
-        image, archive = _kernel(), _initramfs()
+        (image, content), archive = _kernel(), _initramfs()
         payload = _alternate(rounds, {"fast": lambda: _payload(machine, program, False),
                                       "flush": lambda: _payload(machine, program, True)})
         guest = _alternate(rounds, {
@@ -157,7 +157,7 @@ def bench(rounds: int) -> int:
             "on": lambda: _guest(machine, image, archive, "max", "on")})
         results = [c.judge(payload) for c in PAYLOAD] + [c.judge(guest) for c in GUEST]
         report = settings.out() / "bench" / "qemu.json"
-        report.write_text(json.dumps({"qemu": machine.version, "rounds": rounds, "comparisons": results}, indent=2) + "\n")
+        report.write_text(json.dumps({"qemu": machine.version, "content": content, "qemu_content": counting.content(source), "rounds": rounds, "comparisons": results}, indent=2) + "\n")
     rows = [["comparison", "ratio", "median", "bar", ""]]
     for r in results:
         rows.append([r["name"], f"{r['ratio']:.2f}", f"{r['median']:.2f}", r["bar"], "MISSED" if r["met"] is False else ""])

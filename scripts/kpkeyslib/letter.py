@@ -100,18 +100,28 @@ def _tests(source: Source) -> str:
     return _columns(rows, {1, 2, 3})
 
 
-def _bench(source: Source) -> str:
-    """The ratios of each benchmark whose results are there."""
-    tables = []
-    for path in sorted((settings.out() / "bench").glob("*.json")):
-        data = json.loads(path.read_text())
-        if path.stem == "bench":
-            if not data["estimates"]:
-                continue
-            tables.append(f"Estimated overhead of hardened page tables, and the corrected figures that were published for RFC v5:\n\n{_columns(benchreport.letter(data), {1, 2})}")
+def _measured(content: str, *names: str) -> list[dict]:
+    """What benchmarks left in the files @names and measured of exactly @content."""
+    found = []
+    for name in names:
+        try:
+            data = json.loads((settings.out() / "bench" / name).read_text())
+        except (OSError, json.JSONDecodeError):
             continue
+        if content and content in (data.get("content"), data.get("qemu_content")):
+            found.append(data)
+    return found
+
+
+def _bench(source: Source) -> str:
+    """The estimates and ratios of benchmarks that ran on exactly this series; of a quick run only if no full one did."""
+    tables = []
+    runs = sorted((data for data in _measured(source.content, "bench.json", "bench-full.json") if data["estimates"]), key=lambda data: data["quick"])
+    for data in runs[:1]:
+        tables.append(f"{benchreport.letter_heading(data)}\n\n{_columns(benchreport.letter(data), {1, 2})}")
+    for data in _measured(source.content, "qemu.json"):
         rows = [["ratio", "bar", "what"]] + [[f"{c['ratio']:.2f}", c["bar"], c["name"]] for c in data["comparisons"]]
-        tables.append(f"{path.stem}, {data['rounds']} rounds:\n\n{_columns(rows, {0})}")
+        tables.append(f"qemu, {data['rounds']} rounds:\n\n{_columns(rows, {0})}")
     return "\n\n".join(tables) or "Not measured."
 
 
@@ -176,9 +186,10 @@ def _old(text: str, made: dict[str, str]) -> list[Failure]:
 def stale(name: str, tree: Path) -> list[Failure]:
     """Generated parts of the stored letter that are not what they would be now."""
     text = _read(series.stored(name) / COVER)
-    # That no guest ran on this series is for others to say.
-    ran = _summaries(_git(tree, "rev-parse", "HEAD^{tree}"))
-    return _old(text, values(name, [part for part in spans(text) if part != "tests" or ran]))
+    # That nothing ran on this series is for others to say.
+    content = _git(tree, "rev-parse", "HEAD^{tree}")
+    ran = {"tests": _summaries(content), "bench": _measured(content, "bench.json", "bench-full.json", "qemu.json")}
+    return _old(text, values(name, [part for part in spans(text) if ran.get(part, True)]))
 
 
 def refuse_unfit(commits: aside.Commits) -> None:

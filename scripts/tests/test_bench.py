@@ -176,6 +176,36 @@ class Patches(unittest.TestCase):
                 self.assertIn(f"config {symbol}\n", shown.stdout)
 
 
+class Content(unittest.TestCase):
+    """What git calls a tree without the patches on top, by which results are told to be of just the series."""
+
+    def test_without_the_patches_on_top(self) -> None:
+        def git(*words: str) -> str:
+            return subprocess.run(["git", "-C", tree, "-c", "user.name=A", "-c", "user.email=a@example.org", *words], check=True, capture_output=True,
+                                  text=True).stdout
+
+        with tempfile.TemporaryDirectory() as name:
+            tree, patches = Path(name) / "tree", []
+            tree.mkdir()
+            git("init", "-q")
+            lines = [f"{n}\n" for n in range(20)]
+            for n in range(3):
+                (tree / "a.c").write_text("".join(lines))
+                git("add", "a.c")
+                git("commit", "-q", "-m", str(n))
+                if n:
+                    patches.append(Path(name) / f"{n}.patch")
+                    patches[-1].write_text(git("diff", "HEAD^", "HEAD"))
+                lines.insert(10, f"of {n}\n")
+            files = sorted(str(p.relative_to(tree)) for p in tree.rglob("*"))
+            self.assertEqual(bench.content(tree, patches), git("rev-parse", "HEAD~2^{tree}").strip())
+            self.assertEqual(bench.content(tree), git("rev-parse", "HEAD^{tree}").strip())
+            self.assertEqual(sorted(str(p.relative_to(tree)) for p in tree.rglob("*")), files)
+            self.assertEqual(bench.content(tree, patches[:1]), "")
+            (tree / "a.c").write_text("mine\n")
+            self.assertEqual(bench.content(tree, patches), "")
+
+
 class BadFiles(unittest.TestCase):
     def file(self, text: str) -> Path:
         handle = tempfile.NamedTemporaryFile("w", suffix=".ini", delete=False)
@@ -282,7 +312,7 @@ def published() -> dict[str, benchmodel.Published]:
 
 def data() -> dict:
     rows = found()
-    return {"when": "2026-01-01T00:00:00Z", "quick": True, "series": "s", "base_tree": "linux", "qemu": "10", "compiler": "LLVM", "size": 64,
+    return {"when": "2026-01-01T00:00:00Z", "quick": True, "series": "s", "content": "0123", "base_tree": "linux", "qemu": "10", "compiler": "LLVM", "size": 64,
             "rounds": 1, "loops": 9, "seconds": 1.0, "kernels": {k: {"about": "<b>&"} for k in rows},
             "published": {n: vars(p) for n, p in published().items()}, **bench.evaluate(measured(rows), KERNELS, published()),
             "operations": {k: {o: r.to_json() for o, r in of.items()} for k, of in rows.items()}}
@@ -401,6 +431,13 @@ class Report(unittest.TestCase):
             self.assertNotIn("<b>&", page)
             self.assertEqual(json.loads((out / "bench.json").read_text())["base"], "unhardened")
             self.assertIn("fork-small", "\n".join(map(str, benchreport.letter(data()))))
+            self.assertRegex(benchreport.letter_heading(data()), r"64 MB mapped, quick run,\nthe model is off by 0\.1 % ")
+            self.assertFalse((out / "bench-full.json").exists())
+            full = json.loads((out / "bench.json").read_text()) | {"quick": False}
+            benchreport.write(full, out)
+            benchreport.write(data(), out)
+            self.assertTrue(json.loads((out / "bench.json").read_text())["quick"])
+            self.assertFalse(json.loads((out / "bench-full.json").read_text())["quick"])
 
     def test_history_shows_a_change_and_only_that(self) -> None:
         with tempfile.TemporaryDirectory() as name:

@@ -640,7 +640,7 @@ class Cover(Case):
         self.set_letter(re.sub(r"# begin tests\n.*# end tools\n", marks, LETTER, flags=re.S))
         self.verified()
         (self.root / "out/bench").mkdir()
-        (self.root / "out/bench/qemu.json").write_text(json.dumps({"rounds": 3, "comparisons": [{"name": "boot", "ratio": 1.004, "bar": "< 1.1"}]}))
+        (self.root / "out/bench/qemu.json").write_text(json.dumps({"content": git(self.tree, "rev-parse", "HEAD^{tree}"), "rounds": 3, "comparisons": [{"name": "boot", "ratio": 1.004, "bar": "< 1.1"}]}))
         self.ok("cover")
         text = self.letter()
         self.assertRegex(text, r"# begin shortlog\nkpkeys \(3\):\n  mm: kpkeys: Add the header\n")
@@ -650,6 +650,31 @@ class Cover(Case):
         (self.root / "out/bench/qemu.json").unlink()
         self.ok("cover")
         self.assertIn("# begin bench\nNot measured.\n# end bench", self.letter())
+
+    def counted(self, file: str, content: str, quick: bool, estimate: float):
+        """What 'make bench' leaves, as far as the letter takes it."""
+        path = self.root / "out/bench" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"content": content, "quick": quick, "size": 64 if quick else 1024, "base": "u", "published": {"fork": {"batched": 3.35}},
+                                    "model": {"check_error": 0.095, "check_rows": ["fork"]}, "estimates": {"batched": {"fork": estimate}},
+                                    "operations": {"u": {"fork": {}}}}))
+
+    def test_benchmark_of_other_content(self):
+        """Estimates are taken of exactly this series, and of a quick run only if there is no full one."""
+        self.set_letter(LETTER.replace("# begin tools\n# end tools", "# begin bench\n# end bench"))
+        self.verified()
+        content = git(self.tree, "rev-parse", "HEAD^{tree}")
+        self.counted("bench.json", "0" * 40, False, 1.0)
+        self.counted("bench-full.json", "", False, 1.0)
+        self.ok("cover")
+        self.assertIn("# begin bench\nNot measured.\n# end bench", self.letter())
+        self.counted("bench.json", content, True, 2.0)
+        self.ok("cover")
+        self.assertRegex(self.letter(), r"64 MB mapped, quick run,\nthe model is off by 9\.5 % of the time [^:]*:\n\n +estimate +published\n  fork +\+2\.00 % +\+3\.35 %\n")
+        self.counted("bench-full.json", content, False, 3.0)
+        self.ok("cover")
+        self.assertRegex(self.letter(), r"1024 MB mapped, full run,\n[^:]*:\n\n.*\n  fork +\+3\.00 % ")
+        self.assertNotIn("+2.00", self.letter())
 
     def test_marks(self):
         self.verified()
