@@ -31,7 +31,7 @@ from .ui import Failure
 SOURCES = guests.KUNIT / "bench"
 PACKAGES = SOURCES / "programs.packages"
 # Counts of two runs may differ by so much.
-REPEATABLE = 0.001
+REPEATABLE = benchreport.NOTABLE
 # MB mapped, repetitions of the large operations, loops of the small ones.
 FULL, QUICK = (1024, 2, 20000), (64, 1, 5000)
 GIGABYTE = 1024
@@ -239,23 +239,24 @@ def wrong_linear_maps(run: Measured, kernels: Mapping[str, Kernel]) -> list[str]
 
 
 def deviation(one: Mapping[str, Operation], other: Mapping[str, Operation]) -> tuple[float, str]:
-    """The largest difference in what two runs counted, as a part of it, and where it is.
-
-    Kinds that are rare are measured against the instructions: one ISB more in a thousand is no change.
-    """
+    """The largest difference in what two runs counted, as a part of it, and where it is."""
     if set(one) != set(other):
         return 1.0, f"operations that only one run has: {', '.join(sorted(set(one) ^ set(other)))}"
     worst = (0.0, "")
     for name, operation in one.items():
-        for kind, count in operation.counts.items():
-            again = other[name].counts[kind]
-            least = operation.counts["insn"] * 0.001
-            worst = max(worst, (abs(count - again) / max(count, again, least), f"{name}: {kind}"))
+        for kind in operation.counts:
+            apart = benchreport.apart(operation.counts, other[name].counts, kind)
+            worst = max(worst, (apart, f"{name}: {kind}" if apart else ""))
     return worst
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # What runs
+
+
+def history() -> Path:
+    """One line for each run: not in the output directory, which 'make clean' removes."""
+    return settings.cache() / "bench" / "history.jsonl"
 
 
 def on_top() -> list[Path]:
@@ -617,6 +618,6 @@ def bench(quick: bool, names: Sequence[str] = ()) -> int:
                 "kernels": {n: dataclasses.asdict(k) for n, k in kernels.items()},
                 "published": {n: dataclasses.asdict(p) for n, p in published.items()},
                 **evaluated, "operations": {n: {o: r.to_json() for o, r in rows.items()} for n, rows in run.found.items()}}
-        text = benchreport.write(data, out)
+        text = benchreport.write(data, out, history())
     print("\n" + text)
     return ui.TEST_FAILED if any(not bar["met"] for bar in evaluated["bars"]) else ui.PASS

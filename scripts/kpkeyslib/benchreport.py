@@ -12,8 +12,8 @@ from pathlib import Path
 
 from . import benchmodel, ui
 
-# A change of an operation's instructions since the last run that is worth a line, as a part of it.
-NOTABLE = 0.005
+# A change of a count that is not chance, as a part of it: two runs of the same count the same.
+NOTABLE = 0.001
 KINDS = {"insn": "instructions", "por_read": "POR_EL1 reads", "por_write": "writes", "isb": "ISB", "dsb": "DSB", "tlbi": "TLBI", "atomic": "atomics",
          "tables": "page tables made", "unkeyed": "freed", "set_memory": "set_memory_pkey()"}
 CAVEAT = ("Instructions executed by the kernel at EL1 in QEMU, counted, not timed; estimates are those of the model, for the CPU of the "
@@ -282,23 +282,31 @@ def entry(data: dict) -> dict:
     """What of a run is kept: enough to see what has changed."""
     return {key: data[key] for key in ("when", "quick", "size", "series", "base_tree", "qemu", "compiler", "estimates")} | {
         "prices": data["model"]["prices"] if data["model"] else None,
-        "insn": {k: {o: r["counts"]["insn"] for o, r in rows.items()} for k, rows in data["operations"].items()},
-        "por_write": {k: {o: r["counts"]["por_write"] for o, r in rows.items()} for k, rows in data["operations"].items()}}
+        "counts": {k: {o: {kind: r["counts"][kind] for kind in KINDS} for o, r in rows.items()} for k, rows in data["operations"].items()}}
+
+
+def apart(here: dict[str, float], there: dict[str, float], kind: str) -> float:
+    """How far two counts of @kind are apart, as a part of them.
+
+    Kinds that are rare are measured against the instructions: one ISB more in a thousand is no change.
+    """
+    return abs(here[kind] - there[kind]) / max(here[kind], there[kind], here["insn"] * 0.001)
 
 
 def changes(new: dict, history: list[dict]) -> list[str]:
     """What is different from the last run of the same kind in @history."""
-    last = next((h for h in reversed(history) if all(h.get(k) == new[k] for k in ("quick", "size"))), None)
+    last = next((h for h in reversed(history) if "counts" in h and all(h.get(k) == new[k] for k in ("quick", "size"))), None)
     if not last:
         return []
     lines = []
-    for kernel, rows in new["insn"].items():
-        for name, count in rows.items():
-            before = last["insn"].get(kernel, {}).get(name)
-            writes = new["por_write"][kernel][name], last["por_write"].get(kernel, {}).get(name, 0.0)
-            if before and (abs(count / before - 1) > NOTABLE or abs(writes[0] - writes[1]) > NOTABLE * max(*writes, 1)):
-                lines.append(f"{kernel}: {name}: instructions {_number(before)} -> {_number(count)} ({_percent((count / before - 1) * 100)} %), "
-                             f"POR_EL1 writes {_number(writes[1])} -> {_number(writes[0])}")
+    for kernel, rows in new["counts"].items():
+        for name, now in rows.items():
+            before = last["counts"].get(kernel, {}).get(name)
+            changed = [kind for kind in KINDS if before and kind in before and apart(now, before, kind) > NOTABLE]
+            if changed:
+                lines.append(f"{kernel}: {name}: " + ", ".join(
+                    f"{KINDS[kind]} {_number(before[kind])} -> {_number(now[kind])}"
+                    + (f" ({_percent((now[kind] / before[kind] - 1) * 100)} %)" if before[kind] else "") for kind in changed))
     return [f"since {last['when']} ({last['series']}): {'nothing has changed' if not lines else ''}".rstrip(), *lines]
 
 
@@ -313,11 +321,10 @@ def read_history(path: Path) -> list[dict]:
     return found
 
 
-def write(data: dict, out: Path) -> str:
-    """Write all reports of @data to the directory @out, add the run to the history; returns the text."""
+def write(data: dict, out: Path, history: Path) -> str:
+    """Write all reports of @data to the directory @out, add the run to the file @history; returns the text."""
     new = entry(data)
-    path = out / "history.jsonl"
-    changed = changes(new, read_history(path))
+    changed = changes(new, read_history(history))
     plots = {kernel: svg(data, kernel) for kernel in data["estimates"]}
     shown = text(data, changed)
     files = {"bench.txt": shown + "\n", "bench.md": markdown(data), "bench.html": page(data, plots, changed),
@@ -329,6 +336,7 @@ def write(data: dict, out: Path) -> str:
         files["bench-full.json"] = files["bench.json"]
     for name, content in files.items():
         (out / name).write_text(content)
-    with open(path, "a") as handle:
+    history.parent.mkdir(parents=True, exist_ok=True)
+    with open(history, "a") as handle:
         handle.write(json.dumps(new) + "\n")
-    return shown + f"\n\nreports: {out / 'bench.html'}, bench.txt, bench.md, bench.json, overhead-*.svg; history.jsonl"
+    return shown + f"\n\nreports: {out / 'bench.html'}, bench.txt, bench.md, bench.json, overhead-*.svg; all runs: {history}"

@@ -14,6 +14,7 @@ import tempfile
 import unittest
 import xml.dom.minidom
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -418,7 +419,7 @@ class Report(unittest.TestCase):
     def test_everything_is_written(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             out = Path(name)
-            text = benchreport.write(data(), out)
+            text = benchreport.write(data(), out, out / "history.jsonl")
             self.assertRegex(text, r"cost = instructions \+ \d+\.\d \* ")
             self.assertIn("these figures do not determine it", text)  # each comes with four ISBs
             self.assertIn("ATOMIC has no price", text)
@@ -434,27 +435,39 @@ class Report(unittest.TestCase):
             self.assertRegex(benchreport.letter_heading(data()), r"64 MB mapped, quick run,\nthe model is off by 0\.1 % ")
             self.assertFalse((out / "bench-full.json").exists())
             full = json.loads((out / "bench.json").read_text()) | {"quick": False}
-            benchreport.write(full, out)
-            benchreport.write(data(), out)
+            benchreport.write(full, out, out / "history.jsonl")
+            benchreport.write(data(), out, out / "history.jsonl")
             self.assertTrue(json.loads((out / "bench.json").read_text())["quick"])
             self.assertFalse(json.loads((out / "bench-full.json").read_text())["quick"])
 
     def test_history_shows_a_change_and_only_that(self) -> None:
         with tempfile.TemporaryDirectory() as name:
-            out = Path(name)
-            self.assertNotIn("since", benchreport.write(data(), out))
-            self.assertIn("nothing has changed", benchreport.write(data(), out))
+            out, history = Path(name) / "out", Path(name) / "cache" / "bench" / "history.jsonl"
+            out.mkdir()
+            self.assertNotIn("since", benchreport.write(data(), out, history))
+            self.assertIn("nothing has changed", benchreport.write(data(), out, history))
             changed = data()
-            changed["operations"]["batched"]["fork-small"]["counts"]["insn"] *= 1.1
-            text = benchreport.write(changed, out)
-            self.assertRegex(text, r"batched: fork-small: instructions .*\(\+10\.00? %\)")
+            counts = changed["operations"]["batched"]["fork-small"]["counts"]
+            for kind, factor in (("insn", 1.002), ("isb", 3), ("tlbi", 1.1), ("tables", 2)):
+                counts[kind] *= factor
+            text = benchreport.write(changed, out, history)
+            self.assertRegex(text, r"\nbatched: fork-small: instructions .* \(\+0\.20 %\), ISB .* \(\+200\.0 %\), TLBI .*, page tables made 40 -> 80 \(\+100\.0 %\)\n")
             self.assertNotIn("batched: munmap-small: instructions", text)
-            self.assertEqual(len((out / "history.jsonl").read_text().splitlines()), 3)
+            # All that is counted, and not of what a line was cut short or is of an older kind.
+            lines = history.read_text().splitlines()
+            self.assertEqual(len(lines), 3)
+            self.assertEqual(set(json.loads(lines[0])["counts"]["batched"]["fork-small"]), set(benchreport.KINDS))
+            with open(history, "a") as handle:
+                handle.write('{"quick": true, "size": 64, "insn": {}}\n{"cut": ')
+            self.assertIn("(-0.20 %)", benchreport.write(data(), out, history))
             other = data()
             other["size"] = 1024
-            with open(out / "history.jsonl", "a") as handle:
-                handle.write('{"cut": ')
-            self.assertNotIn("since", benchreport.write(other, out))
+            self.assertNotIn("since", benchreport.write(other, out, history))
+
+    def test_history_outlives_a_clean(self) -> None:
+        with mock.patch.dict(os.environ, O="/o", CACHE="/c"):
+            self.assertEqual(bench.history(), Path("/c/bench/history.jsonl"))
+        self.assertEqual(benchreport.NOTABLE, bench.REPEATABLE)
 
     def test_guards_that_wrote_nothing(self) -> None:
         changed = data()
