@@ -48,6 +48,30 @@ def points(isb: float, atomic: float, tlbi: float) -> list[benchmodel.Point]:
 
 
 class Reading(unittest.TestCase):
+    def test_guests_of_a_run(self) -> None:
+        def names(quick: bool) -> list[str]:
+            return sorted(f"{j.kernel} {j.kind}" for j in bench.plan(KERNELS, quick) if j.again)
+
+        self.assertEqual(names(True), ["unhardened operations"])
+        self.assertEqual(names(False), ["batched operations", "batched programs", "unhardened operations"])
+        for quick in (True, False):
+            jobs = bench.plan(KERNELS, quick)
+            self.assertEqual(len(jobs), len(set(jobs)))
+            self.assertEqual({j.kernel for j in jobs if j.kind == "operations" and not j.again}, set(KERNELS))
+        self.assertFalse([j for j in bench.plan(KERNELS, True) if j.kind == "programs"])
+
+    def test_the_largest_difference_is_told(self) -> None:
+        one = bench.operations(CONSOLE, COUNTS)
+        off, far = copy.deepcopy(one), copy.deepcopy(one)
+        off["fork-small"].counts["insn"] *= 1.0005
+        far["fork-small"].counts["isb"] += 1
+        a, b = bench.Job("a", "operations"), bench.Job("b", "programs")
+        again = [bench.Job(j.kernel, j.kind, True) for j in (a, b)]
+        self.assertEqual(bench.repeated({a: one, b: one, again[0]: one, again[1]: one}), (0.0, ""))
+        found, where = bench.repeated({a: one, b: one, again[0]: off, again[1]: far})
+        self.assertEqual(where, "b: fork-small: isb")
+        self.assertGreater(found, bench.REPEATABLE)
+
     def test_per_repetition(self) -> None:
         operation = bench.operations(CONSOLE, COUNTS)["fork-small"]
         self.assertEqual(operation.counts, {"insn": 1061.0, "por_read": 4.0, "por_write": 4.0, "isb": 5.0, "dsb": 5.0, "tlbi": 3.0,
