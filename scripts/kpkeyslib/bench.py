@@ -35,6 +35,8 @@ REPEATABLE = benchreport.NOTABLE
 # MB mapped, repetitions of the large operations, loops of the small ones.
 FULL, QUICK = (1024, 2, 20000), (64, 1, 5000)
 GIGABYTE = 1024
+# MB that QEMU needs besides the guest's: translated code, counters.
+QEMU_ITSELF = 512
 # Functions that are entered once for each page table that comes into use, where nothing races: tables of user PTEs are made ahead in
 # several places, and pass one function when they are installed or kept for a huge page. (No fifth level: VAs have 48 bits.)
 TABLES = ("pmd_install", "pgtable_trans_huge_deposit", "__pte_alloc_kernel", "__pmd_alloc", "__pud_alloc", "pgd_alloc")
@@ -451,6 +453,12 @@ def repeated(done: Mapping[Job, Mapping[str, Operation]]) -> tuple[float, str]:
     return worst
 
 
+def at_once(megabytes: int, meminfo: str) -> int:
+    """How many guests of @megabytes to run together: J of them, as far as the memory that is available goes."""
+    available = re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.M)
+    return max(1, min(settings.jobs(), int(available[1]) // 1024 // (megabytes + QEMU_ITSELF))) if available else 1
+
+
 def _root(out: Path, name: str, init: Path, module: Path | None, programs: bool) -> Path:
     """The initramfs of one kernel: the benchmark, and below it Debian if @programs."""
     root = out / f"root-{name}"
@@ -489,6 +497,7 @@ def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Q
     words = [f"size={size}", f"rounds={rounds}", f"loops={loops}", "module=/kpkeys_bench.ko"]
     jobs = plan(kernels, quick)
     needs = {"operations": 2 * size + 512, "programs": 2048}
+    together = at_once(max(needs[j.kind] for j in jobs), Path("/proc/meminfo").read_text())
 
     def job(item: Job) -> dict[str, Operation]:
         entry = kernels[item.kernel]
@@ -497,9 +506,9 @@ def measure(kernels: Mapping[str, Kernel], what: verify.Subject, machine: qemu.Q
             return common.run(b, entry, large, memory_, ["programs=/programs.list"], directory, item.kind)
         return common.run(b, entry, archives[entry.build], memory_, words, directory, item.kind)
 
-    with ui.step(f"benchmark: {len(jobs)} guests, {settings.jobs()} at a time, {size} MB mapped") as line:
+    with ui.step(f"benchmark: {len(jobs)} guests, {together} at a time, {size} MB mapped") as line:
         begin = time.monotonic()
-        with ThreadPoolExecutor(settings.jobs()) as pool:
+        with ThreadPoolExecutor(together) as pool:
             try:
                 results = list(pool.map(job, jobs))
             except BaseException:

@@ -72,6 +72,12 @@ class Reading(unittest.TestCase):
         self.assertEqual(where, "b: fork-small: isb")
         self.assertGreater(found, bench.REPEATABLE)
 
+    def test_guests_that_memory_allows(self) -> None:
+        with mock.patch.dict(os.environ, J="8"):
+            for available, count in ((64 << 20, 8), (13 << 20, 4), (3 << 20, 1), (1 << 20, 1)):
+                self.assertEqual(bench.at_once(2560, f"MemTotal: 99999999 kB\nMemAvailable:   {available} kB\n"), count)
+            self.assertEqual(bench.at_once(2560, ""), 1)
+
     def test_per_repetition(self) -> None:
         operation = bench.operations(CONSOLE, COUNTS)["fork-small"]
         self.assertEqual(operation.counts, {"insn": 1061.0, "por_read": 4.0, "por_write": 4.0, "isb": 5.0, "dsb": 5.0, "tlbi": 3.0,
