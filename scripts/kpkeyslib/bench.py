@@ -574,8 +574,9 @@ def bars(run: Measured, kernels: Mapping[str, Kernel], base: str, model: Mapping
             told = benchmodel.told_apart(value, row.limit, model["check_error"])
             insns = (found["batched"][name].counts["insn"] / found[base][name].counts["insn"] - 1) * 100
             note = f"published {row.batched:+g} %; instructions alone {insns:+.2f} %; error of the model {model['check_error'] * 100:.1f} %"
+            note += "" if told else ": the model cannot tell"
             rows.append(_bar(f"batched: {name}: estimated overhead", f"{value:.2f} %", f"< {row.limit:g} %", value < row.limit,
-                             note + ("" if told else ": the model cannot tell")))
+                             "; ".join([note, *_moved(found["batched"][name], found[base][name])])))
         elif whole:
             rows.append(_bar(f"batched: {name}: estimated overhead", "no estimate", f"< {row.limit:g} %", False))
     return rows
@@ -588,9 +589,17 @@ def _off(kernel_name: str, name: str, here: Operation | None, there: Operation |
         return _bar(title, "not measured", f"<= {OFF * 100:+g} %", False)
     before = there.counts["insn"]
     more = here.counts["insn"] / before - 1
-    added = sorted(((row["insn"] - there.functions.get(f, {}).get("insn", 0), f) for f, row in here.functions.items()), reverse=True)
-    note = ", ".join(f"{f} {count / before * 100:+.2f} %" for count, f in added[:2] if count > before * REPEATABLE)
-    return _bar(title, f"{more * 100:+.2f} %", f"<= {OFF * 100:+g} %", more <= OFF, note)
+    return _bar(title, f"{more * 100:+.2f} %", f"<= {OFF * 100:+g} %", more <= OFF, ", ".join(_moved(here, there)))
+
+
+def _moved(here: Operation, there: Operation) -> list[str]:
+    """The functions that make most of a difference, in percent of all instructions: two that have more of them, two that have less.
+
+    What has less is not what hardening does, but what differs with the pages that were free.
+    """
+    before = there.counts["insn"]
+    moved = sorted((here.functions.get(f, {}).get("insn", 0) - there.functions.get(f, {}).get("insn", 0), f) for f in {**here.functions, **there.functions})
+    return [f"{f} {count / before * 100:+.2f} %" for count, f in [*moved[:-3:-1], *moved[:2]] if abs(count) > before * OFF]
 
 
 # ---------------------------------------------------------------------------------------------------------------

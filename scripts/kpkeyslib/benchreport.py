@@ -77,7 +77,7 @@ def model_lines(data: dict) -> list[str]:
     priced = " + ".join(f"{price:.1f} * {kind.upper()}" for kind, price in model["prices"].items() if price)
     lines = [f"cost = instructions + {priced}, fitted on {len(model['rows'])} published figures without batching: {', '.join(model['rows'])}"]
     for price, (low, high) in model["spread"].items():
-        vague = ": these figures do not determine it" if high > 2 * low else ""
+        vague = "" if high <= 2 * low else ", not told to a factor of two" if low else ": these figures do not determine it"
         lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{vague}" if model["prices"][price] else
                      f"{price.upper()} has no price: with one, these figures predict no better what is left out; estimates are too low where there are many")
     tried = ", ".join(f"{kinds} {error * 100:.1f} %" for kinds, error in model["tried"].items())

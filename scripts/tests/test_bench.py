@@ -435,6 +435,14 @@ class Bars(unittest.TestCase):
         self.assertEqual((row["value"], row["bar"]), ("0.17 %", "< 0.255 %"))
         self.assertIn("published +0.2", row["note"])
         self.assertIn("instructions alone +0.02 %; error of the model 0.1 %: the model cannot tell", row["note"])
+        # What makes it, where something does: less in a function is chance.
+        changed = found()
+        changed["batched"]["fork-small"].functions["set_ptes"] = {"insn": 90.0}
+        changed["unhardened"]["fork-small"].functions["free_one_page"] = {"insn": 80.0}
+        changed["off"]["fork-small"].functions["set_ptes"] = {"insn": 60.0}
+        notes = {bar["name"]: bar["note"] for bar in bench.evaluate(measured(changed), KERNELS, published())["bars"]}
+        self.assertIn("; set_ptes +9.00 %; free_one_page -8.00 %", notes[row["name"]])
+        self.assertEqual(notes["off: fork-small: instructions"], "set_ptes +6.00 %, free_one_page -8.00 %")
         more = found()
         for name, operation in more["batched"].items():
             operation.counts["insn"] += 0 if name != "fork-small" else 400
