@@ -284,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     debian.set_defaults(run=_userland)
 
     price = verbs.add_parser("bench", help="what hardened page tables cost: counts of several kernels, and what they come to",
-                             epilog="Reports are left in out/bench: bench.html, bench.txt, bench.md, bench.json, plots, history.jsonl. "
+                             epilog="Reports are left in out/bench: bench.html, bench.txt, bench.md, bench.json, plots; a line for each run in .cache/bench/history.jsonl. "
                              "Exit status 1 if a bar is missed.")
     price.add_argument("kernel", nargs="*", help="kernels of kunit/bench/bench.ini besides the first (default: all)")
     price.add_argument("--quick", action="store_true", help="64 MB instead of 1 GB, no programs (as QUICK=1)")
