@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import series, settings, trees
-from .plumbing import _git
+from .plumbing import put_attributes
 from .ui import Failure
 
 
@@ -50,6 +50,5 @@ def commit(tree: Path, stored: trees.Series, merge: bool = False) -> Commits:
         patch = stored.patches[count]
         raise Failure(f"patch {count + 1} of {len(stored.patches)} does not apply on {name}: {patch.name}: {trees._hunk(patch, complaint)}",
                       "'make load' stops at this patch: resolve it there, 'git am --continue', then 'make save'", detail=complaint)
-    # Attributes, which choose the text of hunk headers, come from the index.
-    _git(tree, "read-tree", tip)
+    put_attributes(tree, tip)
     return Commits(tree, base, series.find_cover(tree, tip), tip)

@@ -126,6 +126,15 @@ def _without_signoff(text: str) -> tuple[str, int]:
     return f"{header}\n\n{kept.rstrip()}".rstrip("\n") + ("" if kept.strip() else "\n") + mark + diff, count
 
 
+def put_attributes(tree: Path, commit: str) -> None:
+    """Give @tree, in which nothing is checked out, the index of @commit and its files with attributes.
+
+    They choose the text of hunk headers. git format-patch takes them from the files alone.
+    """
+    _git(tree, "read-tree", commit)
+    _git(tree, "checkout-index", "--force", "--", *_git(tree, "ls-files", "--", ":(glob)**/.gitattributes").splitlines())
+
+
 def write_series(tree: Path, tip: str, base: str, cover: str, into: Path) -> int:
     """Write cover letter @cover, the commits from @base to @tip of @tree and `series` to @into.
 

@@ -26,7 +26,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
 
-from kpkeyslib import bases, cli, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
+from kpkeyslib import bases, cli, plumbing, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
 
 VERSION = "7.3.4-1"
 USER = "[user]\n\tname = A Developer\n\temail = dev@example.org\n"
@@ -1178,8 +1178,7 @@ class Real(unittest.TestCase):
         series.know_base(tree, repo, stored.base)
         tip, count, complaint = series.make_commits(tree, stored, series._git(repo, "rev-parse", "base^{commit}"), series.NOBODY)
         self.assertEqual((complaint, count), ("", len(stored.patches)))
-        # Attributes, which choose the text of hunk headers, come from the index.
-        series._git(tree, "read-tree", tip)
+        plumbing.put_attributes(tree, tip)
         return series.find_cover(tree, tip), tip
 
     def roundtrip(self, name: str):
