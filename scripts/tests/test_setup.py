@@ -898,7 +898,7 @@ class TestToolRoot(ProjectTest):
         wrap = []
         if os.geteuid() == 0:
             wrap = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
-            subprocess.run(["chown", "-R", "12345:12345", self.project.path], check=True)
+            subprocess.run(["chown", "-R", "12345:12345", self.project.path, self.project.kernel], check=True)
         self.assertFails(self.project.run("verify", wrap=wrap, PATH=path), ui.USAGE, "missing on this machine: bubblewrap mmdebstrap",
                          "apt-get install bubblewrap mmdebstrap.*TOOLS=host")
 
@@ -908,7 +908,7 @@ class TestToolRoot(ProjectTest):
             private_mounts("mount --bind /dev/null /etc/subuid")
         if os.geteuid() != 0:
             self.skipTest("needs root, to become a user without subordinate ids")
-        subprocess.run(["chown", "-R", "54321:54321", self.project.path], check=True)
+        subprocess.run(["chown", "-R", "54321:54321", self.project.path, self.project.kernel], check=True)
         self.assertFails(self.project.run("verify", wrap=wrap), ui.USAGE, "54321.*subordinate", "usermod --add-subuids|/etc/subuid")
 
     def test_host_tools(self):
