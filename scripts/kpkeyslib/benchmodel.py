@@ -197,6 +197,11 @@ class Fit:
     rows: tuple[str, ...]
 
 
+def _inside(prices: Sequence[float], free: Sequence[int]) -> bool:
+    """Whether the search for the prices @free did not end where it had to: the figures do not determine one that does, whatever it predicts."""
+    return all(0 < prices[n] < 0.99 * LIMITS[n] for n in free)
+
+
 def fit(points: Sequence[Point]) -> Fit:
     """Fit the prices on @points: as many of them as predict better what is left out."""
     if len(points) < len(PRICES) + 2:
@@ -206,9 +211,10 @@ def fit(points: Sequence[Point]) -> Fit:
     for count in range(1, len(PRICES) + 1):
         for free in itertools.combinations(range(len(PRICES)), count):
             tried[free] = _mean(points, _left_out(points, free))
-        best = min((f for f in tried if len(f) == count), key=tried.__getitem__)
-        if not chosen or tried[best] < tried[chosen] - WORTH:
-            chosen = best
+        for free in sorted((f for f in tried if len(f) == count and _inside(_best(points, f), f)), key=tried.__getitem__)[:1]:
+            if not chosen or tried[free] < tried[chosen] - WORTH:
+                chosen = free
+    chosen = chosen or (0,)
     prices = _best(points, chosen)
     return Fit(prices, math.sqrt(_squares(points, prices) / len(points)),
                tuple(_range(points, prices, n, [m for m in chosen if m != n]) for n in range(len(PRICES))), _left_out(points, chosen),

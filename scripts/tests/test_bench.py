@@ -297,6 +297,13 @@ class Model(unittest.TestCase):
         self.assertGreater(benchmodel._best(rows, (0, 2))[2], 100)
         self.assertEqual(benchmodel.fit(rows).prices[1:], (0.0, 0.0))
 
+    def test_a_price_at_the_end_of_the_search_is_none(self) -> None:
+        rows = points(40, 0, 3 * benchmodel.LIMITS[2])
+        self.assertGreater(benchmodel._best(rows, (0, 2))[2], 0.99 * benchmodel.LIMITS[2])
+        fit = benchmodel.fit(rows)
+        self.assertEqual(fit.prices[2], 0)
+        self.assertGreater(fit.left_out_error, min(fit.tried.values()))
+
     def test_a_bad_fit_shows(self) -> None:
         rows = points(40, 12, 300)
         rows[0] = benchmodel.Point("op0", rows[0].counts, rows[0].base, 5.0)
