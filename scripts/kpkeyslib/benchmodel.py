@@ -6,7 +6,7 @@ cost = instructions + isb * ISBs + atomic * atomic accesses + tlbi * TLBIs
 in units of one average instruction of that CPU. The prices are fitted on the published figures of the kernel *without*
 batching only, by least squares of the logarithm of (1 + overhead), with prices of 0 or more. Atomic accesses stand for
 memory that is not in a cache: most are of a struct page, once for each page. A price is part of the model only if, with
-it, figures predict better the one that is left out; else it is 0 rather than guessed, and said to be so. The figures of
+it, figures predict better the one that is left out, and determine it; else it is 0 rather than guessed, and said to be so. The figures of
 the kernel with batching are what the model is then checked against. A DSB has no price of its own: in what is fitted,
 those that hardening adds come with a TLBI each, so the figures cannot tell the two apart. Nor has a read of POR_EL1: in
 the kernel without batching each comes with a write and an ISB, whose price takes it in. Where a kernel reads the register
@@ -203,7 +203,7 @@ def _inside(prices: Sequence[float], free: Sequence[int]) -> bool:
 
 
 def fit(points: Sequence[Point]) -> Fit:
-    """Fit the prices on @points: as many of them as predict better what is left out."""
+    """Fit the prices on @points: as many of them as predict better what is left out, and are determined."""
     if len(points) < len(PRICES) + 2:
         raise Failure(f"{len(points)} published figures are too few to fit {len(PRICES)} prices", "run the operations of kunit/bench/published.ini")
     tried: dict[tuple[int, ...], float] = {}
@@ -211,9 +211,9 @@ def fit(points: Sequence[Point]) -> Fit:
     for count in range(1, len(PRICES) + 1):
         for free in itertools.combinations(range(len(PRICES)), count):
             tried[free] = _mean(points, _left_out(points, free))
-        for free in sorted((f for f in tried if len(f) == count and _inside(_best(points, f), f)), key=tried.__getitem__)[:1]:
-            if not chosen or tried[free] < tried[chosen] - WORTH:
-                chosen = free
+        best = min((f for f in tried if len(f) == count and _inside(_best(points, f), f)), key=tried.__getitem__, default=())
+        if best and (not chosen or tried[best] < tried[chosen] - WORTH):
+            chosen = best
     chosen = chosen or (0,)
     prices = _best(points, chosen)
     return Fit(prices, math.sqrt(_squares(points, prices) / len(points)),

@@ -79,7 +79,7 @@ def model_lines(data: dict) -> list[str]:
     for price, (low, high) in model["spread"].items():
         vague = "" if high <= 2 * low else ", not told to a factor of two" if low else ": these figures do not determine it"
         lines.append(f"price of {price.upper()}: {low:.0f} to {high:.0f} do hardly worse{vague}" if model["prices"][price] else
-                     f"{price.upper()} has no price: with one, these figures predict no better what is left out; estimates are too low where there are many")
+                     f"{price.upper()} has no price: these figures do not determine one, or predict no better with it what is left out; estimates are too low where there are many")
     tried = ", ".join(f"{kinds} {error * 100:.1f} %" for kinds, error in model["tried"].items())
     lines.append(f"error on a figure that is left out of the fit: {model['left_out_error'] * 100:.1f} %; by what has a price: {tried}")
     checked = (f"on {len(model['check_rows'])} published figures with batching, which it has not seen: {model['check_error'] * 100:.1f} %"

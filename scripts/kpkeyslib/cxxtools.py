@@ -18,8 +18,6 @@ SOURCES = settings.PROJECT / "tools"
 EXEMPTIONS = SOURCES / "lint" / "exemptions.txt"
 AUDIT = SOURCES / "audit"
 BENCH = SOURCES / "bench" / "lint.py"
-# The configuration that is linted unless GUEST= names another guest.
-GUEST = "el1"
 
 
 @dataclass
@@ -131,7 +129,7 @@ class Target:
 
 def kernel_of(guest: str = "", kernel_name: str = "") -> guests.Kernel:
     """The kernel @kernel_name, or that of @guest, or of the one that GUEST= names. Asked for before anything is built: a wrong name shows at once."""
-    return guests.kernel(kernel_name or guests.guest(guest or settings.text("GUEST") or GUEST).kernel)
+    return guests.kernel(kernel_name or guests.guest(guest or settings.text("GUEST") or guests.DEFAULT).kernel)
 
 
 def target(guest: str = "") -> Target:

@@ -38,8 +38,6 @@ from .ui import Failure
 
 # Raised when what a step is checked for changes.
 RECIPE = "2"
-# The guest whose kernel is built and which is booted (GUEST=).
-GUEST = "el1"
 # Columns of the table, in the order of the work.
 CHECKS = ["applies", "clang", "gcc", "off", "boot", "checkpatch", "kernel-doc", *stepchecks.NAMES]
 # What is looked at as clang has built it.
@@ -143,7 +141,7 @@ class Check:
         self.stored = trees.linux_series()
         self.first, self.last = _limits(len(self.stored.patches))
         self.tools = toolroot.get()
-        self.guest = guests.guest(settings.text("GUEST") or GUEST)
+        self.guest = guests.guest(settings.text("GUEST") or guests.DEFAULT)
         self.builds = _builds(guests.kernel(self.guest.kernel))
         self.src = _out() / "src"
         self.at = ""
