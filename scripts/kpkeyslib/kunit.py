@@ -7,6 +7,7 @@ here is against a list of cases by name: each must be there and pass, or skip if
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ from .ui import Failure
 PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 # From the root of the tools.
 FIRMWARE = "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+_STAMP = re.compile(r"^\[[ .0-9]+\] ?")
 KTAP_START = re.compile(r"(?:\[[ .0-9]+\] ?)?(KTAP version 1|TAP version 13)$")
 # What the arm64 kernel prints for each CPU feature it found (cpufeature.c).
 POE_FOUND = re.compile(r"CPU features: detected: .*(?:Overlay|S1POE|POE)")
@@ -82,7 +84,7 @@ def ktap(console: str) -> list[str]:
     lines: list[str] = []
     started = False
     for raw in console.splitlines():
-        line = re.sub(r"^\[[ .0-9]+\] ?", "", raw.rstrip("\r"))
+        line = _STAMP.sub("", raw.rstrip("\r"))
         if KTAP_START.match(line.strip()):
             started = True
         if started and re.match(r"\s*(KTAP version|TAP version|1\.\.|#|ok |not ok )", line):
@@ -130,6 +132,18 @@ def _suites(data: dict, reasons: dict[tuple[str, str], str]) -> dict[str, list[C
     return found
 
 
+def why_failed(console: str, case: str) -> str:
+    """Where and why the case @case failed first, as its console log tells, in brackets; '' if it does not."""
+    lines = [_STAMP.sub("", raw.rstrip("\r")).strip() for raw in console.splitlines()]
+    head = re.compile(rf"# {re.escape(case)}: (?:EXPECTATION|ASSERTION) FAILED at (\S+)$")
+    for number, line in enumerate(lines):
+        found = head.match(line)
+        if found:
+            text = itertools.takewhile(lambda said: not re.match(r"#|(not )?ok \d|KTAP", said), lines[number + 1:number + 6])
+            return f" ({': '.join(filter(None, (found[1], ' '.join(filter(None, text)))))})"
+    return ""
+
+
 def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool, seconds: float) -> Result:
     """The result of a run from its console log and kunit.py's JSON, held against the guest's list."""
     result = Result(guest.name, "pass", seconds=seconds, poe=bool(POE_FOUND.search(console)))
@@ -154,7 +168,7 @@ def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool,
             result.problems.append(f"{label}: passed, and the list says it skips ({want.skip})")
             case.status = "failed"
         elif case.status in ("failed", "crashed"):
-            result.problems.append(f"{label}: {case.status}")
+            result.problems.append(f"{label}: {case.status}{why_failed(console, case.name)}")
     for suite, cases in result.suites.items():
         known = {w.case for w in wanted if w.suite == suite}
         for case in cases:

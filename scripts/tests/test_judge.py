@@ -76,6 +76,17 @@ class TestJudge(Judge):
                          (0, 1, 2, 3, 4, 5, 6, 130))
         self.assertEqual(sorted(kunit.Result.STATUS.values()), [0, 1, 4, 5, 6])
 
+    def test_why_a_case_failed(self):
+        """The first expectation that was not met, of this case alone."""
+        log = console("ok 1 one", "# two: EXPECTATION FAILED at mm/toy.c:7", "    Expected c.plain == -14, but", "        c.plain == 0 (0x0)", "",
+                      "CPU 1", "# two: EXPECTATION FAILED at mm/toy.c:9", "not ok 2 two")
+        data = report(group("toy", one="PASS", two="FAIL"))
+        self.assertEqual(self.judge(log, data).problems,
+                         ["toy.two: failed (mm/toy.c:7: Expected c.plain == -14, but c.plain == 0 (0x0) CPU 1)"])
+        self.assertEqual(self.judge(log.replace("# two", "# other"), data).problems, ["toy.two: failed"])
+        bare = console("# two: ASSERTION FAILED at mm/toy.c:7", "not ok 2 two", "ok 1 one")
+        self.assertEqual(self.judge(bare, data).problems, ["toy.two: failed (mm/toy.c:7)"])
+
     def test_pass(self):
         result = self.judge(console("ok 1 one", "ok 2 two"), report(group("toy", one="PASS", two="PASS")))
         self.assertVerdict(result, "pass")
