@@ -31,11 +31,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from . import proc, ui
 from .ui import Failure
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 HERE = Path(__file__).resolve()
 GUEST_SOURCES = HERE.parents[2] / "kunit" / "selftests"
@@ -633,6 +638,19 @@ def run_with_saves(guest: Guest, cycles: int, *, pause: float = 1.4, ready: str 
         report.outcome = Outcome.FAILED
         report.detail = f"the test ended after {done} of {cycles} save/restore cycles"
     return report
+
+
+def two_at_a_time(run: Callable[[T], U], items: Iterable[T]) -> list[U]:
+    """What @run makes of each of @items, in their order. It starts guests, and these wait more than they work."""
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            return list(pool.map(run, items))
+        except BaseException:
+            # The pool waits for its threads, and these for their guests.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for machine in list(Machine.living):
+                machine.kill()
+            raise
 
 
 # KVM's numbers of the two registers, by which QEMU names them in a saved state.

@@ -195,8 +195,11 @@ def _selftests() -> Outcome:
             root = selftests.build(what.tree, out / "build", toolroot.get(), jobs=settings.jobs())
             archive = selftests.make_initramfs(root, out / "initramfs.cpio")
         total = Outcome()
-        for spec in SELFTESTS:
-            total += _selftest_run(spec, machine, image, archive, out / spec.name, tools)
+        with ui.step(f"selftests: {len(SELFTESTS)} guests, two at a time") as line:
+            for outcome in selftests.two_at_a_time(
+                    lambda spec: _selftest_run(spec, machine, image, archive, out / spec.name, tools), SELFTESTS):
+                total += outcome
+            line.detail = f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped"
     enter = f"{settings.PROJECT / 'scripts' / 'kpkeys'} tools" if machine.ours else ""
     total += _unittest("", "test_selftests.LiveTest", KPKEYS_QEMU=str(machine.program), KPKEYS_IMAGE=str(image),
                        KPKEYS_SELFTESTS=str(out / "build"), KPKEYS_ENTER=enter)
@@ -222,19 +225,20 @@ def _selftest_run(spec: SelftestRun, machine: qemu.Qemu, image: Path, archive: P
     boot = "EL2" if "virtualization=on" in guests.guest(spec.guest).machine else "EL1"
     expected.guest.update(boot=boot, cpus=str(spec.cpus))
     names = selftests.wanted(selftests.read_list(selftests.GUEST_SOURCES / "tests.list"), expected, spec.tests)
-    with ui.step(f"{spec.name}: guest {spec.guest}, {spec.cpus} CPU{'s' * (spec.cpus > 1)}") as line:
-        if spec.saves:
-            report = selftests.run_with_saves(guest, spec.saves)
-        elif spec.power_off:
-            report = selftests.run_with_power_off(guest)
-        else:
-            report = selftests.run(guest)
-        _, problems = selftests.judge(report, expected, names)
-        passed = sum(r.count("pass") for r in report.tests.values())
-        skipped = sum(r.count("skip") for r in report.tests.values())
-        skips = [f"{spec.name}: {name}: {r.count('skip')} cases: {expected.tests[name].reason}"
-                 for name, r in report.tests.items() if r.count("skip") and name in expected.tests]
-        line.detail = f"{passed} passed, {len(problems)} failed, {skipped} skipped"
+    start = time.monotonic()
+    if spec.saves:
+        report = selftests.run_with_saves(guest, spec.saves)
+    elif spec.power_off:
+        report = selftests.run_with_power_off(guest)
+    else:
+        report = selftests.run(guest)
+    _, problems = selftests.judge(report, expected, names)
+    passed = sum(r.count("pass") for r in report.tests.values())
+    skipped = sum(r.count("skip") for r in report.tests.values())
+    skips = [f"{spec.name}: {name}: {r.count('skip')} cases: {expected.tests[name].reason}"
+             for name, r in report.tests.items() if r.count("skip") and name in expected.tests]
+    ui.note(f"{spec.name}: guest {spec.guest}, {spec.cpus} CPU{'s' * (spec.cpus > 1)}: {ui.seconds(time.monotonic() - start)}, "
+            f"{passed} passed, {len(problems)} failed, {skipped} skipped")
     failures = [f"{spec.name}: {p}" for p in problems]
     return Outcome(passed, len(problems), skips, failures + ([f"the console's log is {directory / 'console.log'}"] if failures else []),
                    skipped)

@@ -17,7 +17,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -410,15 +409,7 @@ def _summary(verdict: Verdict, reports: Mapping[str, Report], what: verify.Subje
 
 def side_by_side(prepared: Sequence[selftests.Guest]) -> list[Report]:
     """The reports of all guests, of which two run at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            return list(pool.map(lambda guest: selftests.run(guest, {"memory": _set_memory}, read), prepared))
-        except BaseException:
-            # The pool waits for its threads, and these for their guests.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for machine in list(selftests.Machine.living):
-                machine.kill()
-            raise
+    return selftests.two_at_a_time(lambda guest: selftests.run(guest, {"memory": _set_memory}, read), prepared)
 
 
 def results(names: Sequence[str] = ()) -> Verdict:
