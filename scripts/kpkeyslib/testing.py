@@ -178,8 +178,8 @@ SELFTESTS = (
     SelftestRun("saves-1cpu", "el1", ("por_stress",), saves=3, cpus=1),
     SelftestRun("saves-vhe", "vhe", ("por_stress",), saves=3),
     # The suite before and after: hibernation comes back through cpu_resume().
-    SelftestRun("hibernate", "el1", ("kunit_before", "hibernate", "kunit_after"), disk=512),
-    SelftestRun("hibernate-vhe", "vhe", ("kunit_before", "hibernate", "kunit_after"), disk=512),
+    SelftestRun("hibernate", "el1", ("kunit_before", "hibernate", "kunit_after", "hardened_after"), disk=512),
+    SelftestRun("hibernate-vhe", "vhe", ("kunit_before", "hibernate", "kunit_after", "hardened_after"), disk=512),
     SelftestRun("hibernate-off", "el1", ("hibernate_off",), disk=512, power_off=True),
 )
 
