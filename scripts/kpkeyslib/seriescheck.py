@@ -270,16 +270,17 @@ class Check:
         result = kunit.run(self.guest, self.src, self.builds[0].directory, self.machine, _out() / "guest" / f"{step.number:04d}")
         cases = [(suite, case) for suite, found in result.suites.items() for case in found]
         problems = [f"{suite}.{case.name}: {case.status}{f' ({case.reason})' if case.reason else ''}" for suite, case in cases
-                    if case.status in ("failed", "crashed") or case.status == "missing" and self.defines(step, case.name)]
+                    if case.status in ("failed", "crashed") or case.status == "missing" and self.defines(step, suite, case.name)]
         if result.verdict in ("panic", "hang", "no-results"):
             problems.insert(0, result.problems[0])
         verdict = result.verdict if result.verdict in ("panic", "hang", "no-results") else "fail" if problems else "pass"
         return {"ok": verdict == "pass", "verdict": verdict, "passed": result.passed, "skipped": result.skipped,
                 "seconds": round(result.seconds, 1), "problems": problems}
 
-    def defines(self, step: Step, case: str) -> bool:
-        """Whether the tree at @step has the KUnit case @case."""
-        return series._holds(self.src, "grep", "-q", "-w", "-e", f"KUNIT_CASE[A-Z_]*({case}", step.commit, "--", "*kunit*.c", "*test*.c")
+    def defines(self, step: Step, suite: str, case: str) -> bool:
+        """Whether the tree at @step has the KUnit case @case of @suite; other suites may have one of that name."""
+        return series._holds(self.src, "grep", "-q", "-w", "--all-match", "-e", f"KUNIT_CASE[A-Z_]*({case}", "-e", f'\\.name = "{suite}"',
+                             step.commit, "--", "*kunit*.c", "*test*.c")
 
     def checkpatch(self, step: Step) -> dict:
         done = self.tools.run(["perl", "scripts/checkpatch.pl", "--strict", "--no-tree", "--no-signoff", "--no-summary", "--terse",

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+import types
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
+from kpkeyslib import seriescheck  # noqa: E402
 from support import PROJECT, Project, git, tool_root, write  # noqa: E402
 
 # As kbuild: compiles what is not newer than its source or a header, has C=2 CHECK=program.
@@ -105,6 +108,30 @@ STEPS = [
     ("mm: Add hardened", {"mm/hardened.c": HARDENED, "include/k.h": "#define K 2\n"}),
 ]
 NEW = ["sparse", "coccicheck", "lint"]
+
+
+class Cases(unittest.TestCase):
+    """What a step's tree has of the cases that are expected of the whole series."""
+
+    def test_case_of_a_suite(self):
+        """The suite of a later patch may have a case of the same name."""
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        tree = Path(holder.name)
+        git(tree, "init", "-q")
+        write(tree / "mm/tests/toy_kunit.c", 'KUNIT_CASE_SLOW(guard_scope),\nKUNIT_CASE(guard_scopes),\n\t.name = "toy",\n')
+        write(tree / "mm/tests/other_kunit.c", 'KUNIT_CASE(other),\n\t.name = "other",\n')
+        git(tree, "add", "-A")
+        git(tree, "commit", "-q", "-m", "base")
+        step = types.SimpleNamespace(commit="HEAD")
+
+        def has(suite: str, case: str) -> bool:
+            return seriescheck.Check.defines(types.SimpleNamespace(src=tree), step, suite, case)
+
+        self.assertTrue(has("toy", "guard_scope"))
+        self.assertTrue(has("other", "other"))
+        for suite, case in (("other", "guard_scope"), ("to", "guard_scope"), ("toy", "guard"), ("later", "guard_scope")):
+            self.assertFalse(has(suite, case), (suite, case))
 
 
 @unittest.skipUnless((tool_root() / "usr/bin/spatch").exists() and (tool_root() / "usr/bin/sparse").exists(),
