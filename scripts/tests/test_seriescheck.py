@@ -244,6 +244,8 @@ class SeriesCheck(unittest.TestCase):
 
     def test_sparse_reads_what_compilers_do(self):
         self.steps[0][1]["arch/arm64/mm/toy.c"] += "static inline void f(volatile int *x)\n{\n\t__typeof_unqual__(*x) y = *x;\n\t(void)y;\n}\n"
+        # As MODULE_LICENSE() has it.
+        self.steps[0][1]["arch/arm64/mm/toy.c"] += '_Static_assert(sizeof("GPL") - 1 == __builtin_strlen("GPL"), "no NUL within");\n'
         self.check()
 
     def test_old_findings_do_not_count(self):
