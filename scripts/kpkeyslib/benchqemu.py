@@ -29,6 +29,9 @@ from . import bench as counting, guests, kernel, proc, qemu, selftests, settings
 from .ui import Failure
 
 SOURCES = guests.KUNIT / "bench" / "qemu"
+WINDOWS = SOURCES / "pte-window.patch"
+# The patch of the kernel series it goes on. Later ones have windows of their own.
+FRAMEWORK = "arm64-Enable-kpkeys"
 KERNEL = "bench-qemu"
 ITERATIONS = 200000
 
@@ -115,13 +118,20 @@ def _alternate(rounds: int, kinds: dict[str, Callable[[], Sample]]) -> dict[str,
     return runs
 
 
+def with_windows(series: trees.Series) -> trees.Series:
+    """The patches of @series up to the last one of the framework, and the windows on top."""
+    for number, patch in enumerate(series.patches, 1):
+        if patch.stem.partition("-")[2] == FRAMEWORK:
+            return dataclasses.replace(series, patches=[*series.patches[:number], WINDOWS])
+    raise Failure(f"{series.name} has no patch '{FRAMEWORK}', on which {WINDOWS.name} goes", "run 'make bench-qemu' on the stored series")
+
+
 def _kernel() -> tuple[Path, str]:
-    """The series and the windows on top, in a tree of their own; and what git calls the content of the series."""
-    series, windows = trees.linux_series(), SOURCES / "pte-window.patch"
-    with_windows = dataclasses.replace(series, patches=[*series.patches, windows])
+    """The framework and the windows, in a tree of their own; and what git calls the content of the framework."""
+    series = with_windows(trees.linux_series())
     tree = settings.out() / "bench" / "linux"
-    trees.checkout(with_windows, tree)
-    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL)), counting.content(tree, [windows])
+    trees.checkout(series, tree)
+    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL)), counting.content(tree, [WINDOWS])
 
 
 def _initramfs() -> Path:

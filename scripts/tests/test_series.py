@@ -8,6 +8,7 @@ needs the real series or b4 says why it is skipped where they are not there.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import random
@@ -26,7 +27,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
 
-from kpkeyslib import bases, cli, plumbing, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
+from kpkeyslib import bases, benchqemu, cli, plumbing, proc, series, serieslint, seriescheck, settings, sources, toolroot, trees, ui  # noqa: E402
 
 VERSION = "7.3.4-1"
 USER = "[user]\n\tname = A Developer\n\temail = dev@example.org\n"
@@ -1204,6 +1205,20 @@ class Real(unittest.TestCase):
 
     def test_qemu(self):
         self.roundtrip("qemu")
+
+    def test_patch_of_bench_qemu(self):
+        """It goes on the framework, which changes now and then."""
+        stored = benchqemu.with_windows(trees.read_series(settings.PROJECT / "patches" / "linux"))
+        self.assertEqual(stored.patches[-1], benchqemu.WINDOWS)
+        self.assertLess(len(stored.patches), len(trees.read_series(settings.PROJECT / "patches" / "linux").patches))
+        repo = self.repository(stored.base)
+        if not repo.is_dir():
+            self.skipTest(f"{repo} is not there: 'scripts/kpkeys load' fetches it")
+        tree = self.scratch() / "tree"
+        with mock.patch.dict(os.environ, environment()):
+            tip = self.commits(tree, repo, dataclasses.replace(stored, patches=stored.patches[:-1]))[1]
+            series._git(tree, "read-tree", tip)
+            series._git(tree, "apply", "--cached", "--check", stored.patches[-1])
 
     def test_other_bases(self):
         """All patches apply on each further base as well, and what differs there is what save would write."""
