@@ -23,6 +23,8 @@ PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 # From the root of the tools.
 FIRMWARE = "usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
 _STAMP = re.compile(r"^\[[ .0-9]+\] ?")
+# A suite's own; deeper ones are parameterised cases.
+_SUBTEST = re.compile(r" {0,4}# Subtest: (\S+)")
 KTAP_START = re.compile(r"(?:\[[ .0-9]+\] ?)?(KTAP version 1|TAP version 13)$")
 # What the arm64 kernel prints for each CPU feature it found (cpufeature.c).
 POE_FOUND = re.compile(r"CPU features: detected: .*(?:Overlay|S1POE|POE)")
@@ -97,8 +99,7 @@ def skip_reasons(lines: list[str]) -> dict[tuple[str, str], str]:
     reasons: dict[tuple[str, str], str] = {}
     suite = ""
     for line in lines:
-        # A suite's own; deeper ones are parameterised cases.
-        subtest = re.match(r" {0,4}# Subtest: (\S+)", line)
+        subtest = _SUBTEST.match(line)
         if subtest:
             suite = subtest[1]
         found = re.match(r"\s*(?:not )?ok \d+ (?:- )?(\S+) # SKIP ?(.*)", line)
@@ -132,15 +133,19 @@ def _suites(data: dict, reasons: dict[tuple[str, str], str]) -> dict[str, list[C
     return found
 
 
-def why_failed(console: str, case: str) -> str:
-    """Where and why the case @case failed first, as its console log tells, in brackets; '' if it does not."""
-    lines = [_STAMP.sub("", raw.rstrip("\r")).strip() for raw in console.splitlines()]
-    head = re.compile(rf"# {re.escape(case)}: (?:EXPECTATION|ASSERTION) FAILED at (\S+)$")
+def why_failed(console: str, suite: str, case: str) -> str:
+    """Where and why the case @case of @suite failed first, as its console log tells, in brackets; '' if it does not."""
+    lines = [_STAMP.sub("", raw.rstrip("\r")) for raw in console.splitlines()]
+    head = re.compile(rf"\s*# {re.escape(case)}: (?:EXPECTATION|ASSERTION) FAILED at (\S+)$")
+    within = False
     for number, line in enumerate(lines):
-        found = head.match(line)
+        subtest = _SUBTEST.match(line)
+        if subtest:
+            within = subtest[1] == suite
+        found = head.match(line) if within else None
         if found:
-            text = itertools.takewhile(lambda said: not re.match(r"#|(not )?ok \d|KTAP", said), lines[number + 1:number + 6])
-            return f" ({': '.join(filter(None, (found[1], ' '.join(filter(None, text)))))})"
+            text = itertools.takewhile(lambda said: not re.match(r"\s*(#|(not )?ok \d|KTAP)", said), lines[number + 1:number + 6])
+            return f" ({': '.join(filter(None, (found[1], ' '.join(' '.join(text).split()))))})"
     return ""
 
 
@@ -168,7 +173,7 @@ def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool,
             result.problems.append(f"{label}: passed, and the list says it skips ({want.skip})")
             case.status = "failed"
         elif case.status in ("failed", "crashed"):
-            result.problems.append(f"{label}: {case.status}{why_failed(console, case.name)}")
+            result.problems.append(f"{label}: {case.status}{why_failed(console, want.suite, case.name)}")
     for suite, cases in result.suites.items():
         known = {w.case for w in wanted if w.suite == suite}
         for case in cases:

@@ -84,6 +84,8 @@ class TestJudge(Judge):
         self.assertEqual(self.judge(log, data).problems,
                          ["toy.two: failed (mm/toy.c:7: Expected c.plain == -14, but c.plain == 0 (0x0) CPU 1)"])
         self.assertEqual(self.judge(log.replace("# two", "# other"), data).problems, ["toy.two: failed"])
+        other = console("# two: EXPECTATION FAILED at mm/other.c:5", "not ok 1 two", suite="other", boot="")
+        self.assertEqual(self.judge(BOOT + other + log.removeprefix(BOOT), data).problems, self.judge(log, data).problems)
         bare = console("# two: ASSERTION FAILED at mm/toy.c:7", "not ok 2 two", "ok 1 one")
         self.assertEqual(self.judge(bare, data).problems, ["toy.two: failed (mm/toy.c:7)"])
 
