@@ -127,12 +127,12 @@ def with_windows(series: trees.Series) -> trees.Series:
     raise Failure(f"{series.name} has no patch '{FRAMEWORK}', on which {WINDOWS.name} goes", "run 'make bench-qemu' on the stored series")
 
 
-def _kernel() -> tuple[Path, str]:
-    """The framework and the windows, in a tree of their own; and what git calls the content of the framework."""
+def _kernel() -> Path:
+    """The framework and the windows, in a tree of their own."""
     series = with_windows(trees.linux_series())
     tree = settings.out() / "bench" / "linux"
     trees.checkout(series, tree)
-    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL)), counting.content(tree, [WINDOWS])
+    return kernel.build(tree, settings.out() / "bench" / "build", guests.kernel(KERNEL))
 
 
 def _initramfs() -> Path:
@@ -158,7 +158,7 @@ def bench(rounds: int) -> int:
             toolroot.get().run(["make", "-C", build, "build-tcg-tests-aarch64-softmmu"], log=log,
                                failure=Failure("poe-bench does not build", f"the whole log is {log}", ui.BUILD_FAILED))
         program = build / "tests" / "tcg" / "aarch64-softmmu" / "poe-bench"
-        (image, content), archive = _kernel(), _initramfs()
+        image, archive = _kernel(), _initramfs()
         payload = _alternate(rounds, {"fast": lambda: _payload(machine, program, False),
                                       "flush": lambda: _payload(machine, program, True)})
         guest = _alternate(rounds, {
@@ -168,7 +168,7 @@ def bench(rounds: int) -> int:
             "on": lambda: _guest(machine, image, archive, "max", "on")})
         results = [c.judge(payload) for c in PAYLOAD] + [c.judge(guest) for c in GUEST]
         report = settings.out() / "bench" / "qemu.json"
-        report.write_text(json.dumps({"qemu": machine.version, "content": content, "qemu_content": counting.content(source), "rounds": rounds, "comparisons": results}, indent=2) + "\n")
+        report.write_text(json.dumps({"qemu": machine.version, "qemu_content": counting.content(source), "rounds": rounds, "comparisons": results}, indent=2) + "\n")
     rows = [["comparison", "ratio", "median", "bar", ""]]
     for r in results:
         rows.append([r["name"], f"{r['ratio']:.2f}", f"{r['median']:.2f}", r["bar"], "MISSED" if r["met"] is False else ""])
