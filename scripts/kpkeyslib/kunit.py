@@ -240,8 +240,17 @@ def _firmware(guest: guests.Guest) -> str:
     return f" -bios {path}"
 
 
+def bootable(image: Path, directory: Path) -> Path:
+    """Make @directory one that boot() can boot @image from. kunit.py writes its log there: one guest at a time."""
+    link = directory / kernel.IMAGE
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(image)
+    return directory
+
+
 def boot(guest: guests.Guest, tree: Path, build: Path, machine: qemu.Qemu, results: Path, log: Path, limit: int) -> Boot:
-    """Boot @build's kernel in @guest, for @limit seconds at most.
+    """Boot @build's kernel in @guest, for @limit seconds at most. @build is a build directory, or made by bootable().
 
     Leaves console.log, kunit.ktap, kunit.json, kunit.xml in @results; @log is what kunit.py said.
     """

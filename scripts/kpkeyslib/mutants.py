@@ -24,7 +24,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -336,13 +335,7 @@ class _Runner:
         self.stopped = threading.Event()
         self.builds: queue.Queue[Path] = queue.Queue()
         for number in range(self.jobs):
-            # kunit.py writes its log where the image is.
-            build = _directory() / "boot" / str(number)
-            link = build / kernel.IMAGE
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(image)
-            self.builds.put(build)
+            self.builds.put(kunit.bootable(image, _directory() / "boot" / str(number)))
 
     def boot(self, name: str, number: int, limit: int, results: str = "") -> kunit.Boot:
         """Boot the guest @name without the site @number, 0 for none. What it leaves is in @results."""
@@ -377,21 +370,7 @@ class _Runner:
         return mutant
 
     def boot_all(self, mutants: list[Mutant], name: str, control: Control, done: Callable[[Mutant], None]) -> None:
-        pool = ThreadPoolExecutor(self.jobs)
-        futures = [pool.submit(self.mutant, m, name, control) for m in mutants]
-        try:
-            for future in as_completed(futures):
-                done(future.result())
-        except BaseException:
-            self.stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(f.done() for f in futures):
-                # A guest may just be starting.
-                proc.end_all()
-                time.sleep(0.1)
-            raise
-        finally:
-            pool.shutdown()
+        proc.side_by_side(lambda m: self.mutant(m, name, control), mutants, self.jobs, self.stopped, done)
 
 
 def _in_userland(mutants: list[Mutant], tree: Path, image: Path, machine: qemu.Qemu, done: Callable[[Mutant], None]) -> None:

@@ -10,10 +10,17 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TypeVar
 
 from . import settings, ui
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _children: set[subprocess.Popen] = set()
 
@@ -53,6 +60,29 @@ def end_all() -> None:
     """Stop what other threads of this process have started. For the main thread, which gets the signals."""
     for child in list(_children):
         _end(child)
+
+
+def side_by_side(run: Callable[[T], U], items: Iterable[T], together: int, stopped: threading.Event, done: Callable[[U], object]) -> list[U]:
+    """What @run makes of each of @items, in their order, @together at a time; @done gets each as it comes. For the main thread.
+
+    If one raises, or on Ctrl-C, no other is started and what runs is ended. @run finds @stopped set then.
+    """
+    pool = ThreadPoolExecutor(together)
+    futures = [pool.submit(run, item) for item in items]
+    try:
+        for future in as_completed(futures):
+            done(future.result())
+    except BaseException:
+        stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        while not all(f.done() for f in futures):
+            # A child may just be starting.
+            end_all()
+            time.sleep(0.1)
+        raise
+    finally:
+        pool.shutdown()
+    return [future.result() for future in futures]
 
 
 _prctl = ctypes.CDLL(None).prctl

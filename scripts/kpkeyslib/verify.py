@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,15 +80,22 @@ def _write_json(path: Path, data: dict) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Path, start: float) -> kunit.Result:
-    """Boot @guest's kernel, which is built, judge it, and leave its results in the directory @final."""
-    build = kernel.build_directory(guest.kernel)
-    new = final.with_name(f".new-{final.name}")
-    shutil.rmtree(new, ignore_errors=True)
+def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Path, start: float,
+              stopped: threading.Event | None = None) -> kunit.Result:
+    """Boot @guest's kernel, which is built, judge it, and leave its results in the directory @final.
+
+    If that is done side by side, @stopped is set when it is over for all, and what came of it does not count.
+    """
+    new, build = final.with_name(f".new-{final.name}"), final.with_name(f".boot-{final.name}")
+    for directory in (new, build):
+        shutil.rmtree(directory, ignore_errors=True)
     new.mkdir(parents=True)
     try:
+        kunit.bootable(kernel.build_directory(guest.kernel) / kernel.IMAGE, build)
         with ui.step(f"guest {guest.name}: {guest.about}") as line:
             result = kunit.run(guest, what.tree, build, machine, new)
+            if stopped and stopped.is_set():
+                raise Failure(f"guest {guest.name} was interrupted")
             line.detail = f"{result.verdict}: {result.passed} passed, {result.failed} failed, {result.skipped} skipped"
         summary = {"verdict": result.verdict, "exit_status": result.exit_status, "passed": result.passed,
                    "failed": result.failed, "skipped": result.skipped, "suites": result.summary(),
@@ -97,8 +106,24 @@ def run_guest(guest: guests.Guest, what: Subject, machine: qemu.Qemu, final: Pat
         _write_json(new / "summary.json", summary)
         _publish(new, final)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        for directory in (new, build):
+            shutil.rmtree(directory, ignore_errors=True)
     return result
+
+
+def _side_by_side(chosen: list[guests.Guest], run: Callable[[guests.Guest, threading.Event], kunit.Result]) -> list[kunit.Result]:
+    """What @run makes of each of @chosen, two at a time: most of a guest's time is that of a single CPU of its."""
+    stopped = threading.Event()
+
+    def say(result: kunit.Result) -> None:
+        ui.note(f"{result.guest}: {ui.seconds(result.seconds)} {result.verdict}: "
+                f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped")
+
+    together = min(2, settings.jobs())
+    with ui.step(f"{len(chosen)} guests, {together} at a time") as line:
+        done = proc.side_by_side(lambda guest: run(guest, stopped), chosen, together, stopped, say)
+        line.detail = f"{sum(r.passed for r in done)} passed, {sum(r.failed for r in done)} failed"
+    return done
 
 
 def _say(result: kunit.Result, what: Subject, machine: qemu.Qemu, guest: guests.Guest, where: Path, seconds: float) -> None:
@@ -200,7 +225,11 @@ def results(names: list[str]) -> list[kunit.Result]:
         machine, what = prepare()
         for name in dict.fromkeys(g.kernel for g in chosen):
             kernel.build(what.tree, kernel.build_directory(name), guests.kernel(name))
-        return [run_guest(g, what, machine, settings.out() / "guests" / g.name, start) for g in chosen]
+
+        def run(guest: guests.Guest, stopped: threading.Event | None = None) -> kunit.Result:
+            return run_guest(guest, what, machine, settings.out() / "guests" / guest.name, start, stopped)
+
+        return _side_by_side(chosen, run) if len(chosen) > 1 else [run(g) for g in chosen]
 
 
 def verify_guests(names: list[str]) -> int:

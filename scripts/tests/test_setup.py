@@ -91,7 +91,11 @@ class TestVerdict(ProjectTest):
     def test_worst_of_many(self):
         """'guests' ends with the worst status of all its guests."""
         self.assertEqual(self.project.run("guests", TOY_GUEST="panic").status, ui.GUEST_PANIC)
-        self.assertEqual(self.project.run("guests").status, ui.PASS)
+        for jobs in ("1", "2"):
+            done = self.project.run("guests", J=jobs)
+            self.assertEqual(done.status, ui.PASS)
+            self.assertRegex(done.out, rf"2 guests, {jobs} at a time")
+            self.assertRegex(done.out, r"(?s)guest +verdict.*\nel1 .*\nsecond ", "in the order of guests.ini")
 
 
 class TestUsage(ProjectTest):
@@ -1000,6 +1004,13 @@ class TestInterrupted(ProjectTest):
         self.interrupt(self.project.top / "started", verb=("guests", "second"), TOY_GUEST="sleep")
         self.assertFalse((self.project.out / "guests/second").exists())
         self.assertTrue((self.project.out / "guests/el1/summary.json").exists())
+
+    def test_guests_side_by_side(self):
+        """Two that run at the same time: both end, and neither leaves anything."""
+        self.interrupt(self.project.top / "started", verb=("guests",), TOY_GUEST="sleep", J="2")
+        self.assertEqual(list((self.project.out / "guests").iterdir()), [])
+        self.assertPasses(self.project.run("guests", J="2"))
+        self.assertEqual(sorted(p.name for p in (self.project.out / "guests").iterdir()), ["el1", "second"])
 
     def test_killed_in_the_guest(self):
         """kill -9 while the guest runs: the next command is not disturbed by what is left."""
