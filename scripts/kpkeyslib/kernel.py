@@ -35,11 +35,15 @@ def values(config: Path) -> dict[str, str]:
     return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", config.read_text(), re.M))
 
 
-def check_config(config: Path, fragments: list[Path]) -> None:
-    """Raise a Failure that names each symbol of @fragments that did not take in @config."""
+def check_config(config: Path, fragments: list[Path], left_out: str = "") -> None:
+    """Raise a Failure that names each symbol of @fragments that did not take in @config.
+
+    Symbols whose names begin with @left_out, unless that is '', are to be off, whatever the fragments say.
+    """
     have = values(config)
     lost = [f"{fragment.name}: {symbol}={value} was asked for, the configuration has {symbol}={have.get(symbol, 'n')}"
-            for symbol, (value, fragment) in _requested(fragments).items() if have.get(symbol, "n") != value]
+            for symbol, (value, fragment) in _requested(fragments).items()
+            if have.get(symbol, "n") != ("n" if left_out and symbol.startswith(left_out) else value)]
     if lost:
         names = " ".join(line.split(": ")[1].split("=")[0] for line in lost)
         raise Failure(f"{len(lost)} requested symbol{'s' if len(lost) > 1 else ''} did not take: {names}",

@@ -34,13 +34,13 @@ Image mm/ arch/arm64/mm/:
 \t@cat arch/arm64/mm/toy.c > $(O)/arch/arm64/boot/Image
 """
 
-# As merge_config.sh. Kconfig offers hardened page tables once there is their source.
+# As merge_config.sh. Kconfig offers hardened page tables once there is their source, if there are kpkeys.
 TOY_MERGE = """\
 #!/bin/sh
 shift 2
 build=$1
 shift
-if [ -f mm/hardened.c ]; then cat "$@"; else cat "$@" | grep -v HARDENED; fi > "$build/.config"
+if [ -f mm/hardened.c ] && grep -q KPKEYS= "$@"; then cat "$@"; else cat "$@" | grep -v HARDENED; fi > "$build/.config"
 """
 
 TOY_COCCICHECK = """\
@@ -158,6 +158,9 @@ class SeriesCheck(unittest.TestCase):
         write(tools / "lint/exemptions.txt", "pgtable-guard mm/k.c::k a reason\n")
         write(tools / "lint/kpkeys-lint-check", (PROJECT / "tools/lint/kpkeys-lint-check").read_text(), 0o755)
         write(self.project.path / "configs/toy.config", "CONFIG_TOY=y\nCONFIG_KPKEYS_HARDENED_PGTABLES=y\n")
+        write(self.project.path / "configs/kpkeys.config", "CONFIG_KPKEYS=y\n")
+        guests = self.project.path / "kunit/guests.ini"
+        guests.write_text(guests.read_text().replace("fragments = toy", "fragments = toy kpkeys"))
         self.steps = [(subject, dict(files)) for subject, files in STEPS]
         self.stored = ""
 
