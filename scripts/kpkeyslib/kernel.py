@@ -41,9 +41,10 @@ def check_config(config: Path, fragments: list[Path], left_out: str = "") -> Non
     Symbols whose names begin with @left_out, unless that is '', are to be off, whatever the fragments say.
     """
     have = values(config)
+    wanted = {symbol: ("n" if left_out and symbol.startswith(left_out) else value, fragment)
+              for symbol, (value, fragment) in _requested(fragments).items()}
     lost = [f"{fragment.name}: {symbol}={value} was asked for, the configuration has {symbol}={have.get(symbol, 'n')}"
-            for symbol, (value, fragment) in _requested(fragments).items()
-            if have.get(symbol, "n") != ("n" if left_out and symbol.startswith(left_out) else value)]
+            for symbol, (value, fragment) in wanted.items() if have.get(symbol, "n") != value]
     if lost:
         names = " ".join(line.split(": ")[1].split("=")[0] for line in lost)
         raise Failure(f"{len(lost)} requested symbol{'s' if len(lost) > 1 else ''} did not take: {names}",

@@ -8,12 +8,12 @@ that survives needs a reason in tools/tests/mutants/survivors.txt. One that does
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,21 +84,12 @@ class _Runner:
         return Outcome(mutant, unit, killed, len(found), seconds=time.monotonic() - start)
 
     def all(self, picked: Sequence[Mutant]) -> list[Outcome]:
-        pool = ThreadPoolExecutor(settings.jobs())
-        futures = [pool.submit(self.mutant, m) for m in picked]
-        outcomes = []
-        try:
-            for count, future in enumerate(as_completed(futures), 1):
-                outcome = future.result()
-                outcomes.append(outcome)
-                print(f"{time.strftime('%H:%M:%S')}  {count}/{len(picked)} {outcome.site.name}: {outcome.verdict}", flush=True)
-        except BaseException:
-            self.stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            proc.end_all()
-            raise
-        finally:
-            pool.shutdown()
+        count = itertools.count(1)
+
+        def say(outcome: Outcome) -> None:
+            print(f"{time.strftime('%H:%M:%S')}  {next(count)}/{len(picked)} {outcome.site.name}: {outcome.verdict}", flush=True)
+
+        outcomes = proc.side_by_side(self.mutant, picked, settings.jobs(), self.stopped, say)
         return sorted(outcomes, key=lambda o: o.site.number)
 
 

@@ -11,10 +11,10 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,15 +60,9 @@ def _unittest(directory: str, only: str = "", **environment: str) -> Outcome:
     if not modules:
         return Outcome(failed=1, failures=[f"{where}: there is no test"])
     with ui.step(f"tests-{only or directory or 'scripts'}: Python unit tests") as line:
-        pool = ThreadPoolExecutor(settings.jobs())
-        try:
-            for outcome in pool.map(lambda module: _unittest_module(module, where, env), modules):
-                total += outcome
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            proc.end_all()
-            raise
-        pool.shutdown()
+        for outcome in proc.side_by_side(lambda module: _unittest_module(module, where, env), modules, settings.jobs(),
+                                         threading.Event(), lambda outcome: None):
+            total += outcome
         line.detail = f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped"
     return total
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from kpkeyslib import seriescheck  # noqa: E402
+from kpkeyslib import kernel, seriescheck, ui  # noqa: E402
 from support import PROJECT, Project, git, tool_root, write  # noqa: E402
 
 # As kbuild: compiles what is not newer than its source or a header, has C=2 CHECK=program.
@@ -108,6 +108,25 @@ STEPS = [
     ("mm: Add hardened", {"mm/hardened.c": HARDENED, "include/k.h": "#define K 2\n"}),
 ]
 NEW = ["sparse", "coccicheck", "lint"]
+
+
+class Configuration(unittest.TestCase):
+    """What the fragments ask for, and what came of it."""
+
+    def test_symbols_that_are_left_out(self):
+        """They have to be off, and nothing else may be."""
+        with tempfile.TemporaryDirectory() as name:
+            fragment = write(Path(name) / "toy.config", "CONFIG_TOY=y\nCONFIG_KPKEYS_TOY=y\n")
+
+            def check(config: str, left_out: str) -> None:
+                kernel.check_config(write(Path(name) / ".config", config), [fragment], left_out)
+
+            check("CONFIG_TOY=y\nCONFIG_KPKEYS_TOY=y\n", "")
+            check("CONFIG_TOY=y\n", "CONFIG_KPKEYS_")
+            for config, left_out, lost in (("CONFIG_TOY=y\n", "", "CONFIG_KPKEYS_TOY"), ("", "CONFIG_KPKEYS_", "CONFIG_TOY"),
+                                           ("CONFIG_TOY=y\nCONFIG_KPKEYS_TOY=y\n", "CONFIG_KPKEYS_", "CONFIG_KPKEYS_TOY")):
+                with self.assertRaisesRegex(ui.Failure, f"^1 requested symbol did not take: {lost}$"):
+                    check(config, left_out)
 
 
 class Cases(unittest.TestCase):
