@@ -98,6 +98,12 @@ echo "[    0.000000] Booting Linux on physical CPU 0x0"
 echo "[    0.000000] CPU features: detected: Stage-1 Permission Overlay Extension (S1POE)"
 [ $doing = silent ] && exit 0
 [ $doing = sleep ] && { touch "$TOY_STARTED"; exec sleep 1000; }
+# Goes on once another guest runs too, and hangs if none comes.
+[ $doing = meet ] && {
+	echo "guest: $*"
+	touch "$TOY_STARTED.$$"
+	until set -- "$TOY_STARTED".* && [ $# -gt 1 ]; do sleep 0.1; done
+}
 [ $doing = panic ] && { echo "[    0.1] Kernel panic - not syncing: VFS: Unable to mount root fs"; exit 0; }
 one="ok 1 one"
 [ $doing = fail ] && one="not ok 1 one"

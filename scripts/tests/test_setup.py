@@ -97,6 +97,15 @@ class TestVerdict(ProjectTest):
             self.assertRegex(done.out, rf"2 guests, {jobs} at a time")
             self.assertRegex(done.out, r"(?s)guest +verdict.*\nel1 .*\nsecond ", "in the order of guests.ini")
 
+    def test_results_of_guests_side_by_side(self):
+        """Of two that run at the same time each has what it printed itself."""
+        guests = self.project.path / "kunit/guests.ini"
+        guests.write_text(guests.read_text() + "smp = 3\n")
+        self.assertPasses(self.project.run("guests", TOY_GUEST="meet", J="2", TIMEOUT="60"))
+        for name, cpus in (("el1", "4"), ("second", "3")):
+            console = (self.project.out / "guests" / name / "console.log").read_text()
+            self.assertRegex(console, rf"(?m)^guest: .*-smp {cpus}\b", name)
+
 
 class TestUsage(ProjectTest):
     """A mistake on the command line costs a second, not a build."""
