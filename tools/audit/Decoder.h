@@ -25,6 +25,9 @@ constexpr uint16_t SystemFlags = 0xda10;
 constexpr uint32_t WriteMask = 0xffffffe0;
 constexpr uint32_t writeOf(SystemRegister Reg) { return 0xd5100000u | (static_cast<uint32_t>(Reg) & 0x7fff) << 5; }
 static_assert(writeOf(PorEl1) == 0xd518a280);
+/// Word of "mrs x0, REG".
+constexpr uint32_t readOf(SystemRegister Reg) { return writeOf(Reg) | 1u << 21; }
+static_assert(readOf(PorEl1) == 0xd538a280);
 
 /// Numbers of registers beyond x0 to x30.
 enum : uint8_t { RegSP = 31, RegZero = 32, RegNone = 33 };

@@ -43,6 +43,9 @@ namespace {
 constexpr unsigned AlternativeSize = 12, BranchSize = 16, FixupSize = 12;
 /// Of an alternative's capability: a callback writes the instructions.
 constexpr uint16_t AlternativeCallback = 1 << 15;
+/// The callback that puts an mrs of POR_EL1 in place of a constant, which
+/// grants guards what they are going to write if that is not done.
+constexpr StringLiteral ReadsPor = "kpkeys_patch_pgtable_guard";
 /// Types of fixups that name registers.
 constexpr uint16_t FixupUserAccess = 2, FixupKernelAccess = 3;
 constexpr uint16_t BugWarning = 1 << 0;
@@ -568,6 +571,8 @@ Error ImageLoader::readTables() {
                           A.Replaced = *I.data(At + 11, 1);
                           if (!(*I.data(At + 8, 2) & AlternativeCallback) && A.Replaced)
                             A.Replacement = relative(At + 4);
+                          else
+                            A.ReadsPor = A.Length == 4 && I.nameOf(relative(At + 4)) == ReadsPor;
                           if (A.Length % 4 || A.Replaced % 4 || !isExecutable(A.Start, A.Length))
                             return false;
                           for (uint64_t P = A.Start; P != A.Start + A.Length; P += 4)

@@ -39,6 +39,7 @@ struct Alternative {
   unsigned Length = 0;
   uint64_t Replacement = 0; ///< 0 if a callback writes them.
   unsigned Replaced = 0;
+  bool ReadsPor = false; ///< What the callback writes is an mrs of POR_EL1.
 };
 
 /// An entry of __ex_table: what happens if an instruction faults.

@@ -202,12 +202,18 @@ Node *Walker::at(uint64_t Address) {
   std::optional<uint32_t> Word = I.word(Address);
   if (!Word)
     return nullptr;
+  bool Rewritten = I.isFilledIn(Address);
+  for (const Alternative &A : I.alternativesAt(Address)) {
+    if (A.ReadsPor)
+      Word = readOf(PorEl1) | (*Word & 31);
+    else if (!A.Replacement)
+      Rewritten = true;
+  }
   auto N = std::make_unique<Node>();
   N->Ins = D.decode(*Word, Address);
   N->Fixups = I.fixups(Address);
   N->Static = I.staticBranches(Address);
-  N->Rewritten = I.isFilledIn(Address) ||
-                 llvm::any_of(I.alternativesAt(Address), [](const Alternative &A) { return !A.Replacement; });
+  N->Rewritten = Rewritten;
   // What is executed is code, whatever it is called. Behind a call that does
   // not come back there may be data, and it is not.
   const bool MayEnd = is_contained({Op::Call, Op::IndirectCall, Op::Break}, N->Ins.Kind);
@@ -244,7 +250,7 @@ void Walker::expand(uint64_t Address, bool Sequential, Targets &To) {
     To.push_back(Place);
     for (const Alternative &A : I.alternativesAt(Place)) {
       uint64_t Offset = Place - A.Start;
-      if (Sequential && Offset)
+      if ((Sequential && Offset) || A.ReadsPor)
         continue;
       if (!A.Replacement || Offset >= A.Replaced)
         Work.push_back(A.Start + A.Length);

@@ -1033,6 +1033,54 @@ endfn f
               Contains("por-computed f"));
 }
 
+/// A guard that looks at what a callback puts in, twice, before and behind a store.
+std::string guardOf(const std::string &Callback, const std::string &Restore = "msr_por x10") {
+  return R"(
+fn kpkeys_patch_pgtable_guard
+  ret
+endfn kpkeys_patch_pgtable_guard
+fn another_callback
+  ret
+endfn another_callback
+fn f
+1: mov x9, #0x40
+  .section .altinstructions, "a"
+  .word 1b - ., )" +
+         Callback + R"( - .
+  .hword 0x8000
+  .byte 4, 0
+  .text
+  tbz w9, #6, 3f
+2: str x1, [x0]
+  tbz w9, #6, 4f
+  ret
+3: mov x10, x9
+  mov x11, #5
+  bfi x10, x11, #4, #4
+  msr_por x10
+  isb
+  b 2b
+4: mrs_por x10
+  and x10, x10, #0xffffffffffffff0f
+  and x11, x9, #0xf0
+  orr x10, x10, x11
+  )" + Restore +
+         R"(
+  isb
+  ret
+endfn f
+)";
+}
+
+TEST(AuditAlternative, ReadsTheRegister) {
+  EXPECT_THAT(findings(guardOf("kpkeys_patch_pgtable_guard")), IsEmpty());
+  AuditResult R = run(guardOf("kpkeys_patch_pgtable_guard"));
+  ASSERT_EQ(R.Sites.size(), 2u);
+  EXPECT_FALSE(R.Sites[0].Alternative);
+  EXPECT_THAT(findings(guardOf("kpkeys_patch_pgtable_guard", "nop")), ElementsAre("por-return f"));
+  EXPECT_THAT(findings(guardOf("another_callback")), Contains("por-computed f"));
+}
+
 TEST(AuditStaticKey, BothWays) {
   const std::string Text = R"(
 fn f
