@@ -44,12 +44,15 @@ Config::Config()
       ContextFunctions{{"kpkeys_set_context", {0}},
                        {"__kpkeys_set_context", {0}},
                        {"arch_kpkeys_set_context", {0}},
+                       {"arch_kpkeys_enter_pgtables", {0}},
                        {"__kpkeys_por_set_context", {1}},
                        {"arch_kpkeys_switch_context_nosync", {0, 1}}},
       SetFunctions{"kpkeys_set_context", "__kpkeys_set_context",
-                   "arch_kpkeys_set_context"},
+                   "arch_kpkeys_set_context", "arch_kpkeys_enter_pgtables"},
       RestoreFunctions{"kpkeys_restore_pkey_reg",
-                       "arch_kpkeys_restore_pkey_reg"},
+                       "arch_kpkeys_restore_pkey_reg",
+                       "arch_kpkeys_leave_pgtables"},
+      TestFunctions{"__kpkeys_por_has_context"},
       Sentinel("KPKEYS_PKEY_REG_INVAL"),
       SentinelValue(std::numeric_limits<uint64_t>::max()),
       TableContext("KPKEYS_CTX_PGTABLES"), MaxContext("KPKEYS_CTX_MAX"),
@@ -173,6 +176,7 @@ template <typename Visitor> static void visitMembers(Config &C, Visitor Visit) {
   Visit("value-types", C.ValueTypes);
   Visit("set-functions", C.SetFunctions);
   Visit("restore-functions", C.RestoreFunctions);
+  Visit("test-functions", C.TestFunctions);
   Visit("sentinel", C.Sentinel);
   Visit("sentinel-value", C.SentinelValue);
   Visit("table-context", C.TableContext);

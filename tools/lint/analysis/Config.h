@@ -65,6 +65,9 @@ struct Config {
   /// Those of them that return what is to be restored.
   std::vector<std::string> SetFunctions;
   std::vector<std::string> RestoreFunctions;
+  /// Functions (VALUE, CONTEXT) that tell whether a context is in effect where
+  /// the register has a value.
+  std::vector<std::string> TestFunctions;
   /// Macro that means "nothing to restore", and its value.
   std::string Sentinel;
   uint64_t SentinelValue;

@@ -126,6 +126,9 @@ private:
   StatementState describe(const State &S) const;
 
   State transfer(const CFGBlock *Block, State S);
+  /// \p Condition tells that the register had the context of page tables in the
+  /// value that is given to this function: nothing was entered.
+  bool wasInEffect(const Expr *Condition, bool Holds, const State &S) const;
   State along(const CFGBlock *From, unsigned Successor, State S) const;
   bool join(State &Into, const State &From) const;
   void atExit(const CFG &Graph);
@@ -979,13 +982,24 @@ static bool excuses(const Unit &U, const FunctionDecl *F, const Expr *Condition,
           (U.Noting.contains(nameOf(F)) && U.isSplitSwitch(C->getDirectCallee())));
 }
 
+bool Flow::Impl::wasInEffect(const Expr *Condition, bool Holds,
+                             const State &S) const {
+  const auto *C = dyn_cast<CallExpr>(plain(Condition, Holds));
+  if (!C || !Holds || C->getNumArgs() != 2 || !C->getDirectCallee() ||
+      !llvm::is_contained(U.Cfg.TestFunctions, nameOf(C->getDirectCallee())))
+    return false;
+  return U.constant(C->getArg(1)) == U.TableContext &&
+         classify(C->getArg(0), S) == Definitions{DefCaller};
+}
+
 State Flow::Impl::along(const CFGBlock *From, unsigned Successor,
                         State S) const {
   if (!MustAct || From->succ_size() != 2)
     return S;
   if (const Expr *Condition = From->getLastCondition()) {
     bool Holds = Successor == 0;
-    S.Acted |= excuses(U, B.Function, Condition, Holds);
+    S.Acted |= excuses(U, B.Function, Condition, Holds) ||
+               wasInEffect(Condition, Holds, S);
     const auto *C = dyn_cast<CallExpr>(plain(Condition, Holds));
     S.Switched |= Holds && C && U.isSplitSwitch(C->getDirectCallee());
   }

@@ -202,6 +202,22 @@ static __always_inline void arch_kpkeys_restore_pkey_reg(u64 pkey_reg)
 	isb();
 }
 
+static __always_inline bool __kpkeys_por_has_context(u64 por, const int ctx)
+{
+	return por == __kpkeys_por_set_context(por, ctx);
+}
+
+static __always_inline u64 arch_kpkeys_enter_pgtables(const int ctx)
+{
+	u64 por = read_por();
+
+	if (unlikely(!__kpkeys_por_has_context(por, ctx))) {
+		__kpkeys_write_por_nosync(por, __kpkeys_por_set_context(por, ctx));
+		isb();
+	}
+	return por;
+}
+
 static __always_inline u64 __kpkeys_set_context(const int ctx)
 {
 	return arch_kpkeys_set_context(ctx);
