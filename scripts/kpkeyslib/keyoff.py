@@ -7,12 +7,15 @@ from its entry, every way execution can take:
 
 - A branch of the key goes where it goes while the key is off: straight on, or to its target if
   the table of jump labels says that it is likely. What the image holds there must agree.
-- A branch of another key, an alternative, and the fixup of an instruction that may fault, are
-  followed both ways. A callback alternative is what it is in the image, or nothing.
+- What a guard looks at is an alternative with a callback of its own, which leaves a constant that
+  tells the guard to do nothing if the key is not going to be on.
+- A branch of another key, any other alternative, and the fixup of an instruction that may fault,
+  are followed both ways. A callback alternative is what it is in the image, or nothing.
 - A conditional branch is followed both ways, unless the register or the flags that it looks at
-  are known constants on all ways that lead there. Guards need that: with the key off a guard
-  carries KPKEYS_PKEY_REG_INVAL to its end in a register or on the stack, and compares. What is
-  not known to leave a register alone destroys each register that it names.
+  are known constants on all ways that lead there. Guards need that: they begin with such a branch,
+  and a guard that does nothing carries KPKEYS_PKEY_REG_INVAL to its end in a register or on the
+  stack, and compares. What is not known to leave a register alone destroys each register that it
+  names.
 - A call comes back, and leaves x19 to x29 as they were; BUG() does not come back.
 - A jump to the entry of another function ends the walk, as that one is walked by itself; to any
   other place it is followed.
@@ -36,6 +39,7 @@ kunit/zero-cost/por-access.txt. A function that is listed and has no finding is 
 from __future__ import annotations
 
 import bisect
+import operator
 import re
 import struct
 from collections.abc import Iterator
@@ -46,6 +50,8 @@ from . import elf
 from .ui import Failure
 
 KEY = "kpkeys_hardened_pgtables_key"
+# What replaces the constant that a guard looks at by the register.
+GUARD = "kpkeys_patch_pgtable_guard"
 # By name, or as the encoding where a decoder does not know the name.
 POR = re.compile(r"(?i)\b(?:POR_EL(?:1|2|12)|S3_[045]_C10_C2_4)\b")
 CALLBACK = 1 << 15  # of an alternative's capability
@@ -105,6 +111,7 @@ class Alternative:
     length: int
     replacement: int  # where its instructions are; 0 if a callback writes them
     replaced: int
+    guard: bool = False  # not replaced if the key is not going to be on
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Image:
         return image
 
     def _read_tables(self, kernel: elf.Elf) -> None:
-        key = kernel.value(KEY)
+        key, guard = kernel.value(KEY), kernel.value(GUARD)
         address, data = kernel.between("__start___jump_table", "__stop___jump_table")
         for code, target, field_key in struct.iter_unpack("<iiq", data):
             pointer = (address + 8 + field_key) & MASK
@@ -154,8 +161,9 @@ class Image:
         address, data = kernel.between("__alt_instructions", "__alt_instructions_end")
         for original, other, capability, length, replaced in struct.iter_unpack("<iiHBB", data):
             callback = capability & CALLBACK or not replaced
-            self.add_alternative(Alternative((address + original) & MASK, length,
-                                             0 if callback else (address + 4 + other) & MASK, replaced))
+            other = (address + 4 + other) & MASK
+            self.add_alternative(Alternative((address + original) & MASK, length, 0 if callback else other, replaced,
+                                             bool(callback) and other == guard))
             address += 12
         address, data = kernel.between("__start___ex_table", "__stop___ex_table")
         for instruction, fixup, _ in struct.iter_unpack("<iiI", data):
@@ -218,6 +226,8 @@ _ONE_RESULT = frozenset(
     "uxtb uxth madd msub mul mneg umulh smulh umull smull umaddl smaddl udiv sdiv csel csinc csinv csneg cset csetm cinc cinv cneg "
     "clz cls rbit rev rev16 rev32 adr adrp extr mrs mov movk movz movn xpaci xpacd pacia pacib pacda pacdb autia autib adc sbc "
     "smin smax umin umax abs".split())
+# What is followed of them: a guard of more than one pkey masks the value that it looks at.
+_BITS = {"and": operator.and_, "orr": operator.or_, "eor": operator.xor}
 # As those, and the flags.
 _RESULT_AND_FLAGS = frozenset("adds subs ands bics negs adcs sbcs ngcs".split())
 _FLAGS = frozenset("cmp cmn tst ccmp ccmn fcmp fcmpe".split())
@@ -282,6 +292,8 @@ class Walk:
         self._enter(address, state, origin)
         for alternative in self.image.alternatives.get(address, ()):
             if sequential and address != alternative.start:
+                continue
+            if alternative.guard and self.key_off:
                 continue
             if not alternative.replacement:
                 self._arrive(alternative.start + alternative.length, state, origin, True)
@@ -469,18 +481,32 @@ class Walk:
             old, part = self._read(operands[0], known), _number(operands[1])
             shift = int(operands[2].split("#")[1], 0) if len(operands) == 3 else 0
             return None if old is None or part is None else old & ~(0xffff << shift) | part << shift
+        if name in _BITS and len(operands) == 3:
+            left, right = self._read(operands[1], known), self._value(operands[2], known)
+            return None if left is None or right is None else _BITS[name](left, right)
         return None
 
+    def _value(self, operand: str, known: dict[str, int]) -> int | None:
+        """A number, or what a register is known to hold."""
+        number = _number(operand)
+        return number if number is not None else self._read(operand, known)
+
     def _compare(self, name: str, operands: list[str], known: dict[str, int]) -> None:
-        known.pop("flags", None)
-        if name not in ("cmp", "cmn") or len(operands) != 2:
+        before = known.pop("flags", None)
+        if name == "ccmp" and len(operands) == 4:
+            # Compared if the condition holds; otherwise Z, which says "equal", is bit 2 of the third operand.
+            if before is None or operands[3] not in ("eq", "ne"):
+                return
+            if bool(before) != (operands[3] == "eq"):
+                known["flags"] = (_number(operands[2]) or 0) >> 2 & 1
+                return
+        elif name not in ("cmp", "cmn", "tst") or len(operands) != 2:
             return
-        left, right = self._read(operands[0], known), _number(operands[1])
-        if right is None:
-            right = self._read(operands[1], known)
+        left, right = self._read(operands[0], known), self._value(operands[1], known)
         if left is not None and right is not None:
             width = MASK if operands[0][0] == "x" else 0xffffffff
-            known["flags"] = int((left + (right if name == "cmn" else -right)) & width == 0)
+            difference = left & right if name == "tst" else left + right if name == "cmn" else left - right
+            known["flags"] = int(difference & width == 0)
 
     def _memory(self, name: str, text: str, operands: list[str], known: dict[str, int]) -> None:
         before, _, memory = text.partition("[")
@@ -541,6 +567,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     functions: int = 0
     sites: int = 0
+    guards: int = 0
     accesses: int = 0
     # ISBs in all, and those of them that are reached with the key off.
     barriers: int = 0
@@ -551,7 +578,7 @@ class Report:
 
 
 def check(image: Image) -> Report:
-    """Walk each function that accesses POR_EL1 or has a branch of the key."""
+    """Walk each function that accesses POR_EL1, has a branch of the key, or a guard."""
     report = Report()
     chosen: dict[int, Function] = {}
     accesses = [i for f in image.functions if POR.search(f.text) for i in f.code.values() if i.por]
@@ -571,6 +598,13 @@ def check(image: Image) -> Report:
             report.add(image, function, f"the branch is not in the state of a key that is off: {instruction}")
         chosen[function.start] = function
         report.sites += 1
+    guards = sorted({a.start for there in image.alternatives.values() for a in there if a.guard})
+    for place in guards:
+        function = image.function_at(place)
+        if not function or not image.instruction(place):
+            raise Failure(f"the guard at {place:x} is not in any function", "is the disassembly complete?")
+        chosen[function.start] = function
+        report.guards += 1
     seen: set[int] = set()
     for _, function in sorted(chosen.items()):
         report.functions += 1
@@ -588,7 +622,7 @@ def check(image: Image) -> Report:
                 if not _has_reason(image, off, instruction):
                     report.add(image, function, f"an ISB without a DSB before it, reached with the key off: {instruction}", True)
     # A walk that did not find all there is would prove nothing.
-    for instruction in [*accesses, *(image.instruction(a) for a in image.sites)]:
+    for instruction in [*accesses, *(image.instruction(a) for a in [*image.sites, *guards])]:
         if instruction.address not in seen:
             report.add(image, image.function_at(instruction.address), f"no way that leads here was found: {instruction}")
     return report

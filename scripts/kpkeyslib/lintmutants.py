@@ -21,17 +21,21 @@ from .ui import Failure
 
 # Which of their parameters, from 0, are contexts; as in the configuration of kpkeys-lint.
 CONTEXTS = {"kpkeys_set_context": (0,), "arch_kpkeys_set_context": (0,), "arch_kpkeys_switch_context_nosync": (0, 1),
-            "KPKEYS_GUARD": (1,), "KPKEYS_GUARD_COND": (1,)}
+            "KPKEYS_GUARD": (1,), "KPKEYS_GUARD_COND": (1,), "KPKEYS_GUARD_ARCH": (1,)}
 SWITCH = "arch_kpkeys_switch_context_nosync"
 LEAVE = "arch_leave_lazy_mmu_mode"
 RESTORES = ("kpkeys_restore_pkey_reg", "arch_kpkeys_restore_pkey_reg")
 # What writes the register, and what takes a context.
 WRITERS = ("kpkeys_set_context", "kpkeys_restore_pkey_reg", "arch_kpkeys_set_context", "arch_kpkeys_restore_pkey_reg",
-           "arch_kpkeys_switch_context_nosync", "__kpkeys_write_por_nosync", "__kpkeys_write_por", "__kpkeys_por_set_context",
-           "kpkeys_thread_switch")
+           "arch_kpkeys_enter_pgtables", "arch_kpkeys_leave_pgtables", "arch_kpkeys_switch_context_nosync",
+           "__kpkeys_write_por_nosync", "__kpkeys_write_por", "__kpkeys_por_set_context", "kpkeys_thread_switch")
+# What asks whether there is something to restore, and how.
+LEAVES, HAS_CONTEXT = "arch_kpkeys_leave_pgtables", "__kpkeys_por_has_context"
 NOTHING_TO_RESTORE = "KPKEYS_PKEY_REG_INVAL"
 # A barrier is missed only by a plain store, and this unit has some.
 PLAIN_STORES = "arch/arm64/mm/mmu.c"
+# A macro that defines guards is looked at only where it does, and this unit uses all that are not the architecture's.
+DEFINES_GUARDS = "mm/tests/kpkeys_kunit.c"
 # Files of another configuration, which no unit of an arm64 kernel with the feature reads.
 LEFT_OUT = re.compile(r"^include/asm-generic/kpkeys\.h$")
 
@@ -132,6 +136,7 @@ class _File:
                 yield from self._barriers(region)
             yield from self._contexts(region)
             yield from self._restores(region)
+            yield from self._tests(region)
             # What is configured out has an empty body
             if not region.macro and region.name in WRITERS and self.code[region.start:region.end].strip("{}\n"):
                 yield from self._addresses(region)
@@ -250,21 +255,23 @@ class _File:
 
     def _definitions(self) -> Iterator[_Change]:
         """Guards are defined outside of functions."""
-        for function in ("KPKEYS_GUARD", "KPKEYS_GUARD_COND"):
+        for function in ("KPKEYS_GUARD", "KPKEYS_GUARD_COND", "KPKEYS_GUARD_ARCH"):
             for use in re.compile(rf"^{function}\(", re.M).finditer(self.code):
                 end, arguments = mutantsites.end_of_call(self.code, use.end() - 1, self.name)
                 guard = self.text[slice(*arguments[0])].strip()
+                if function != "KPKEYS_GUARD_ARCH" and re.search(rf"^KPKEYS_GUARD_ARCH\({guard}\b", self.code, re.M):
+                    # For other architectures
+                    continue
                 yield from self._no_constants(guard, function, use.start(), end, arguments, -1)
                 begin, stop = arguments[1]
                 if guard == mutantsites.GUARD:
                     yield _Change(guard, "context", "default", begin, ((begin, stop, " KPKEYS_CTX_DEFAULT"),))
-                    more = f" && {CHOICE}"
-                    place = arguments[2][1] if len(arguments) > 2 else 0
-                    if place:
-                        yield _Change(guard, "condition", "more", place, ((place, place, more),))
+                    if function == "KPKEYS_GUARD_COND":
+                        place = arguments[2][1]
+                        yield _Change(guard, "condition", "more", place, ((place, place, f" && {CHOICE}"),))
 
     def _restores(self, region: Region) -> Iterator[_Change]:
-        for function in RESTORES:
+        for function in (*RESTORES, *(("_leave",) if region.name == "KPKEYS_GUARD_ARCH" else ())):
             for start, end, arguments in self._calls(region, function):
                 call, value = self.text[start:end], self.text[slice(*arguments[0])].strip()
                 if value == NOTHING_TO_RESTORE:
@@ -281,6 +288,18 @@ class _File:
                     yield _Change(region.name, "restore", "return", start, ((start, start, leave),))
                     yield _Change(region.name, "restore", "goto", start,
                                   ((start, end, f"if ({CHOICE}) goto kpkeys_mutant_{start}; {call}; kpkeys_mutant_{start}:"),))
+
+    def _tests(self, region: Region) -> Iterator[_Change]:
+        """What is restored only if there is a need to, asked wrongly."""
+        if region.name != LEAVES or region.macro:
+            return
+        for start, end, arguments in self._calls(region, HAS_CONTEXT):
+            call, (begin, stop), context = self.text[start:end], arguments[0], self.text[slice(*arguments[1])].strip()
+            for change, new in (("inverted", f"!{call}"), ("more", f"({call} || {CHOICE})"),
+                                ("context", call.replace(context, "KPKEYS_CTX_DEFAULT")),
+                                ("variable", call.replace(context, CHOICE)),
+                                ("value", f"{self.text[start:begin]}~{self.text[begin:stop]}{self.text[stop:end]}")):
+                yield _Change(region.name, "test", change, start, ((start, end, new),))
 
     def _barriers(self, region: Region) -> Iterator[_Change]:
         if region.name in WRITERS and not region.macro:
@@ -336,8 +355,8 @@ def find(sources: Mapping[str, str]) -> list[Mutant]:
             seen[mutant] += 1
             number = f":{seen[mutant]}" if seen[mutant] > 1 else ""
             text = mutantsites.apply(file.text, list(found.edits), name)
-            mutants.append(Mutant(len(mutants) + 1, mutant + number, file.text.count("\n", 0, found.at) + 1, text,
-                                  PLAIN_STORES if found.kind == "barrier" else ""))
+            unit = PLAIN_STORES if found.kind == "barrier" else DEFINES_GUARDS if found.function in ("KPKEYS_GUARD", "KPKEYS_GUARD_COND") else ""
+            mutants.append(Mutant(len(mutants) + 1, mutant + number, file.text.count("\n", 0, found.at) + 1, text, unit))
     check(mutants)
     return mutants
 
@@ -345,7 +364,7 @@ def find(sources: Mapping[str, str]) -> list[Mutant]:
 def check(mutants: list[Mutant]) -> None:
     """Raise a Failure if a rule finds nothing: what it was made for has got another name."""
     kinds = {m.name.split(":")[2] for m in mutants}
-    idle = sorted({"guard", "context", "context-1", "switch", "restore", "barrier", "write", "address", "inline", "leave", "condition"} - kinds)
+    idle = sorted({"guard", "context", "context-1", "switch", "restore", "barrier", "write", "address", "inline", "leave", "test"} - kinds)
     if idle:
         raise Failure(f"no mutant of the kind: {', '.join(idle)}",
                       "is the series with page table hardening applied? If these have new names, mend scripts/kpkeyslib/lintmutants.py")

@@ -83,6 +83,9 @@ CALLS = (
     Call("kpkeys_hardened_pgtables_early_enabled", "", kind="enabled"),
     # Contexts
     Call("arch_kpkeys_restore_pkey_reg", NOTHING, "kpkeys_restore_pkey_reg", "restore"),
+    # Both ends of a guard of the architecture: of the suites, as guards elsewhere are replaced by copies
+    Call("__kpkeys_write_por", NOTHING, "arch_kpkeys_enter_pgtables", "enter"),
+    Call("arch_kpkeys_restore_pkey_reg", NOTHING, "arch_kpkeys_leave_pgtables", "restore"),
     Call("kpkeys_thread_init", NOTHING),
     Call("kpkeys_thread_switch", NOTHING),
     Call("__kpkeys_write_por", NOTHING, "kpkeys_thread_switch", "load"),
@@ -377,6 +380,9 @@ def _guard_copies(file: _File, numbers: list[int]) -> list[tuple[int, int, str]]
         words = [file.text[slice(*a)].strip() for a in arguments]
         if definition[1] == "KPKEYS_GUARD_COND" and len(words) == 3:
             copies = [f"KPKEYS_GUARD_COND(kpkeys_mutant_{n}, {words[1]}, ({words[2]}) && !kpkeys_mutant_is({n}))" for n in numbers]
+        elif definition[1] == "KPKEYS_GUARD_ARCH" and len(words) == 4:
+            # Whether it is worth its while is not asked: the copies do what the real one does.
+            copies = [f"KPKEYS_GUARD_COND(kpkeys_mutant_{n}, {words[1]}, {GUARD}_enabled() && !kpkeys_mutant_is({n}))" for n in numbers]
         elif definition[1] == "KPKEYS_GUARD" and len(words) == 2:
             copies = [f"KPKEYS_GUARD_COND(kpkeys_mutant_{n}, {words[1]}, !kpkeys_mutant_is({n}))" for n in numbers]
         elif definition[1] == "KPKEYS_GUARD_NOOP":

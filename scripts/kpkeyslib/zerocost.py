@@ -186,8 +186,8 @@ class Result:
 
     @property
     def passed(self) -> int:
-        """Objects and branches of the key that are as they must be."""
-        return max(0, self.objects + sum(r.sites for r in self.reports.values()) - len(self.problems))
+        """Objects, branches of the key and guards that are as they must be."""
+        return max(0, self.objects + sum(r.sites + r.guards for r in self.reports.values()) - len(self.problems))
 
 
 def _base_tree(what: verify.Subject) -> tuple[Path, str]:
@@ -226,7 +226,7 @@ def _walk(image: Path, what: str) -> keyoff.Report:
     with ui.step(f"zero-cost: walking {what} with the key off") as line:
         said = toolroot.get().run([_llvm("llvm-objdump"), "-d", "--no-show-raw-insn", image], capture=True).stdout
         report = keyoff.check(keyoff.Image.of(image, said))
-        line.detail = f"{report.sites} branches of the key, {report.accesses} accesses to POR_EL1, {report.functions} functions"
+        line.detail = f"{report.guards} guards, {report.sites} branches of the key, {report.accesses} accesses to POR_EL1, {report.functions} functions"
     return report
 
 
@@ -251,6 +251,8 @@ def results() -> Result:
         kernel.build(what.tree, small, guests.kernel(SMALL))
         result.reports["small"] = _walk(small / "vmlinux", "the small kernel")
         result.problems += keyoff.judge(list(result.reports.values()), access, POR_ACCESS.name)
+        result.problems += [f"{name}: there is no guard whose alternative {keyoff.GUARD}() patches, so nothing was shown"
+                            for name, report in result.reports.items() if not report.guards]
     return result
 
 
@@ -271,7 +273,7 @@ def check() -> int:
         print(f"         and {len(result.problems) - 50} more")
     for key, value in (("series", result.series), ("base", result.base),
                        ("objects", f"{result.objects} compared, {len(result.changed)} differ"),
-                       *((name, f"{r.sites} branches of the key and {r.accesses} accesses in {r.functions} functions, "
+                       *((name, f"{r.guards} guards, {r.sites} branches of the key and {r.accesses} accesses in {r.functions} functions, "
                                 f"{r.barriers_off} of {r.barriers} ISBs reached") for name, r in result.reports.items()),
                        ("time", ui.seconds(time.monotonic() - start))):
         print(f"{key + ':':9}{value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import re
 import sys
 import tempfile
 import unittest
@@ -49,6 +50,22 @@ static __always_inline u64 kpkeys_set_context(const int ctx)
 {
 	return arch_kpkeys_set_context(ctx);
 }
+"""
+
+GUARD_H = """\
+static __always_inline void arch_kpkeys_leave_pgtables(u64 por)
+{
+	if (unlikely(!__kpkeys_por_has_context(por, KPKEYS_CTX_PGTABLES)))
+		arch_kpkeys_restore_pkey_reg(por);
+}
+
+#ifdef arch_kpkeys_enter_pgtables
+KPKEYS_GUARD_ARCH(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES,
+		  arch_kpkeys_enter_pgtables, arch_kpkeys_leave_pgtables)
+#else
+KPKEYS_GUARD_COND(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES,
+		  kpkeys_hardened_pgtables_enabled())
+#endif
 """
 
 
@@ -106,6 +123,39 @@ class TestMutants(unittest.TestCase):
         self.assertIn("return 0; kpkeys_restore_pkey_reg(reg);", found[name + "return"])
         # One that restores nothing can go.
         self.assertNotIn(name + "removed:2", found)
+
+    def test_what_asks_whether_to_restore(self):
+        name = "b/kpkeys.h:arch_kpkeys_leave_pgtables:test:"
+        found = {n.removeprefix(name): re.search(r"unlikely\((.*)\)\)$", t, re.M)[1]
+                 for n, t in made(b__kpkeys_h=GUARD_H).items() if n.startswith(name)}
+        self.assertEqual(found.pop("more").count("kpkeys_mutant"), 2)
+        self.assertIn("kpkeys_mutant", found.pop("variable"))
+        self.assertEqual(found, {"inverted": "!!__kpkeys_por_has_context(por, KPKEYS_CTX_PGTABLES)",
+                                 "context": "!__kpkeys_por_has_context(por, KPKEYS_CTX_DEFAULT)",
+                                 "value": "!__kpkeys_por_has_context(~por, KPKEYS_CTX_PGTABLES)"})
+
+    def test_guard_of_the_architecture(self):
+        found = made(b__kpkeys_h=GUARD_H)
+        name = "b/kpkeys.h:kpkeys_hardened_pgtables:"
+        self.assertIn("KPKEYS_GUARD_ARCH(kpkeys_hardened_pgtables, KPKEYS_CTX_DEFAULT,", found[name + "context:default"])
+        # What other architectures have is not compiled.
+        self.assertFalse([n for n, t in found.items() if "KPKEYS_GUARD_COND(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES" not in t])
+        self.assertNotIn(name + "condition:more", found)
+        alone = made(b__kpkeys_h=GUARD_H[GUARD_H.index("KPKEYS_GUARD_COND"):])
+        self.assertIn("kpkeys_hardened_pgtables_enabled() && ", alone[name + "condition:more"])
+
+    def test_macro_is_looked_at_where_it_is_used(self):
+        macro = ("#define KPKEYS_GUARD_COND(_name, _ctx, _cond)\t\t\\\n\tDEFINE_LOCK_GUARD_0(_name, _T->reg = kpkeys_set_context(_ctx),\t\\\n"
+                 "\t\tkpkeys_restore_pkey_reg(_T->reg), u64 reg)\n")
+        with mock.patch.object(lintmutants, "check"):
+            found = {m.name: m.unit for m in lintmutants.find({"b/kpkeys.h": macro + GUARD_H})}
+        self.assertEqual(found["b/kpkeys.h:KPKEYS_GUARD_COND:restore:removed"], "mm/tests/kpkeys_kunit.c")
+        self.assertEqual(found["b/kpkeys.h:arch_kpkeys_leave_pgtables:restore:removed"], "")
+
+    def test_macro_for_guards_of_the_architecture(self):
+        macro = ("#define KPKEYS_GUARD_ARCH(_name, _ctx, _enter, _leave)\t\\\n"
+                 "\tDEFINE_LOCK_GUARD_0(_name, _T->reg = _enter(_ctx), _leave(_T->reg), u64 reg)\n")
+        self.assertIn("_enter(_ctx), (void)(_T->reg), u64 reg)", made(b__kpkeys_h=macro)["b/kpkeys.h:KPKEYS_GUARD_ARCH:restore:removed"])
 
     def test_writers(self):
         found = made(b__context_c=CONTEXT_C)

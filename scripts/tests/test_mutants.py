@@ -118,6 +118,11 @@ class TestSites(unittest.TestCase):
                           f"(kpkeys_hardened_pgtables_enabled()) && !kpkeys_mutant_is({number}))\n", text)
         self.assertLess(text.index("KPKEYS_GUARD_COND(kpkeys_hardened_pgtables,"), text.index("kpkeys_mutant_1"))
 
+    def test_guard_of_the_architecture(self):
+        text = rewrite(linux__kpkeys_h=GUARD_H.replace("KPKEYS_GUARD_COND(", "KPKEYS_GUARD_ARCH(").replace(
+            "kpkeys_hardened_pgtables_enabled())", "enter, leave)"), mm__set_h=SETTERS)[0]["linux/kpkeys.h"]
+        self.assertIn("KPKEYS_GUARD_COND(kpkeys_mutant_3, KPKEYS_CTX_PGTABLES, kpkeys_hardened_pgtables_enabled() && !kpkeys_mutant_is(3))\n", text)
+
     def test_guard_defined_anew(self):
         self.refused("defined in a new way: KPKEYS_GUARD_TRY", mm__set_h=SETTERS,
                      mm__other_h="#include <x.h>\nKPKEYS_GUARD_TRY(kpkeys_hardened_pgtables, KPKEYS_CTX_PGTABLES)\n")

@@ -253,6 +253,69 @@ class KeyOff(unittest.TestCase):
         self.assertEqual(len(problems), 1, problems)
         self.assertRegex(problems[0], r"^f\(\): reached with the key off: .*mrs x8")
 
+    PROBE = """
+        f:
+        .site:
+            nop
+        .guard:
+            mov x8, #0x40
+            tbz w8, #0x6, @.closed
+        .write:
+            str x1, [x0]
+        .on:
+            ret
+        .closed:
+            mrs x8, POR_EL1
+            b @.write
+        """
+
+    def probe(self, source: str, ours: bool = True) -> list[str]:
+        image = self.image(source)
+        image.add_alternative(keyoff.Alternative(self.labels[".guard"], 4, 0, 0, ours))
+        report = keyoff.check(image)
+        self.assertEqual(report.guards, int(ours))
+        return keyoff.judge([report], {}, "list")
+
+    def test_guard_of_a_constant(self):
+        self.assertEqual(self.probe(self.PROBE), [])
+
+    def test_guard_whose_constant_does_not_grant(self):
+        for number in ("0x0", "0x80", "0x20"):
+            self.assertRegex("\n".join(self.probe(self.PROBE.replace("#0x40", f"#{number}"))), "reached with the key off: .*mrs x8")
+
+    def test_guard_of_two_pkeys(self):
+        masks = """and x9, x8, #0x7fffffc0
+            and x9, x9, #0xffffffffc000007f
+            cmp x9, #0x40
+            b.ne @.closed"""
+        source = self.PROBE.replace("tbz w8, #0x6, @.closed", masks)
+        self.assertEqual(self.probe(source), [])
+        for change in (("cmp x9, #0x40", "cmp x9, #0x80"), ("mov x8, #0x40", "mov x8, #0x40000040"), ("and x9, x8,", "and x9, x7,")):
+            self.assertRegex("\n".join(self.probe(source.replace(*change))), "reached with the key off: .*mrs x8", change)
+        # Compared if the first differs: it does not, and Z is taken from the third operand, or not.
+        masks = """and x9, x8, #0x7fffffc0
+            cmp x9, #0x40
+            ccmp x8, x7, #0x4, ne
+            b.ne @.closed"""
+        source = self.PROBE.replace("tbz w8, #0x6, @.closed", masks)
+        self.assertEqual(self.probe(source), [])
+        self.assertEqual(self.probe(source.replace("x7, #0x4, ne", "#0x40, #0x0, eq")), [])
+        for other in ("x7, #0x0, ne", "x7, #0x4, eq", "#0x41, #0x4, eq", "x7, #0x4, hi"):
+            self.assertRegex("\n".join(self.probe(source.replace("x7, #0x4, ne", other))), "reached with the key off: .*mrs x8", other)
+        masks = """mov w7, #0x40
+            tst w8, w7
+            b.eq @.closed
+            orr x9, x8, x7
+            eor x9, x9, x8
+            cbnz x9, @.closed"""
+        self.assertEqual(self.probe(self.PROBE.replace("tbz w8, #0x6, @.closed", masks)), [])
+
+    def test_callback_of_another_alternative(self):
+        self.assertRegex("\n".join(self.probe(self.PROBE, ours=False)), "reached with the key off: .*mrs x8")
+
+    def test_guard_in_no_way_that_is_walked(self):
+        self.assertRegex("\n".join(self.probe(self.PROBE.replace(".guard:", "ret\n.guard:"))), "no way that leads here")
+
     def test_fixup_of_a_faulting_instruction(self):
         image = self.image("""
             f:
@@ -507,6 +570,13 @@ class Linked(unittest.TestCase):
         .short 5
         .byte 4, 4
         .popsection
+    0:  mov x9, #0x40
+        .pushsection .altinstructions, "a"
+        .long 0b - ., CALLBACK - .
+        .short 0x8000
+        .byte 4, 0
+        .popsection
+        tbz w9, #6, 9f
     4:  ldtr x1, [x0]
         .pushsection __ex_table, "a"
         .long 4b - ., 6f - .
@@ -526,6 +596,9 @@ class Linked(unittest.TestCase):
         ret
     6:  ret
     7:  b 8b
+        .globl kpkeys_patch_pgtable_guard
+    kpkeys_patch_pgtable_guard: ret
+    another_callback: ret
         .data
         .align 3
         .globl kpkeys_hardened_pgtables_key
@@ -546,11 +619,14 @@ class Linked(unittest.TestCase):
 
     @unittest.skipUnless((support.tool_root() / "usr/lib/llvm-22").is_dir(), "the tool root has not been made")
     def test_tables(self):
-        for branch, extra, pattern in ((0, "nop", None), (0, "mrs x8, s3_0_c10_c2_4", "reached with the key off: .*mrs"),
-                                       (1, "nop", "not in the state")):
-            with self.subTest(branch=branch, extra=extra), tempfile.TemporaryDirectory() as name:
+        guard = "kpkeys_patch_pgtable_guard"
+        for branch, extra, callback, pattern in ((0, "nop", guard, None), (1, "nop", guard, "not in the state"),
+                                                 (0, "mrs x8, s3_0_c10_c2_4", guard, "reached with the key off: .*mrs"),
+                                                 (0, "nop", "another_callback", "reached with the key off: .*mrs")):
+            with self.subTest(branch=branch, extra=extra, callback=callback), tempfile.TemporaryDirectory() as name:
                 directory = Path(name).resolve()
-                (directory / "f.s").write_text(self.SOURCE.replace("BRANCH", str(branch)).replace("ADD", extra))
+                source = self.SOURCE.replace("BRANCH", str(branch)).replace("ADD", extra).replace("CALLBACK", callback)
+                (directory / "f.s").write_text(source)
                 (directory / "f.lds").write_text(self.SCRIPT)
                 self.tool(directory, "clang", "--target=aarch64-linux-gnu", "-c", directory / "f.s", "-o", directory / "f.o")
                 self.tool(directory, "ld.lld", "-T", directory / "f.lds", directory / "f.o", "-o", directory / "vmlinux")
