@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import re
@@ -248,6 +249,7 @@ class BadFiles(unittest.TestCase):
     def test_kernels(self) -> None:
         for text, pattern in (("[kernel a]\nabout = x\n", "build"), ("[guest a]\n", r"\[guest a\] is not"), ("nonsense", "no section"),
                               ("[kernel a]\nabout = x\nbuild = y\nlinear = huge\n", "'huge', not pages or blocks"),
+                              ("[kernel a]\nabout = x\nbuild = y\nmore = fork\n", "'fork', not OPERATION PERCENT"),
                               ("[kernel a]\nabout = x\nbuild = y\n", "nothing to compare")):
             with self.assertRaisesRegex(ui.Failure, pattern):
                 bench.read_kernels(self.file(text))
@@ -426,6 +428,17 @@ class Bars(unittest.TestCase):
         # Who asks for some kernels is not told what the others would say.
         result = bench.evaluate(measured(rows), KERNELS, published(), whole=False)
         self.assertFalse(any("estimated" in bar["name"] for bar in result["bars"]))
+
+    def test_more_is_allowed_where_listed(self) -> None:
+        rows = found()
+        for name in ("fork-small", "fork-huge"):
+            rows["off"][name].counts["insn"] *= 1.02
+        for more, missed in (("", ["off: fork-small: instructions", "off: fork-huge: instructions"]),
+                             ("fork-small 2.5", ["off: fork-huge: instructions"]),
+                             ("fork-small 1.5, fork-huge 2.5", ["off: fork-small: instructions"])):
+            kernels = KERNELS | {"off": dataclasses.replace(KERNELS["off"], more=bench._more(more))}
+            found_bars = bench.evaluate(measured(rows), kernels, published())["bars"]
+            self.assertEqual([bar["name"] for bar in found_bars if not bar["met"]], missed)
 
     def test_a_lost_operation_is_missed(self) -> None:
         for kernel, name, bar in (("off", "ping-pong", "off: ping-pong"), ("off", "fork-huge", "off: fork-huge: instructions"),
