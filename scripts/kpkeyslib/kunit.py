@@ -133,11 +133,12 @@ def _suites(data: dict, reasons: dict[tuple[str, str], str]) -> dict[str, list[C
     return found
 
 
-def why_failed(console: str, suite: str, case: str) -> str:
-    """Where and why the case @case of @suite failed first, as its console log tells, in brackets; '' if it does not."""
+def failures(console: str, suite: str, case: str) -> list[tuple[str, str]]:
+    """Where and why the case @case of @suite failed, as its console log tells: each expectation that was not met."""
     lines = [_STAMP.sub("", raw.rstrip("\r")) for raw in console.splitlines()]
     head = re.compile(rf"\s*# {re.escape(case)}: (?:EXPECTATION|ASSERTION) FAILED at (\S+)$")
     within = False
+    told = []
     for number, line in enumerate(lines):
         subtest = _SUBTEST.match(line)
         if subtest:
@@ -145,8 +146,13 @@ def why_failed(console: str, suite: str, case: str) -> str:
         found = head.match(line) if within else None
         if found:
             text = itertools.takewhile(lambda said: not re.match(r"\s*(#|(not )?ok \d|KTAP)", said), lines[number + 1:number + 6])
-            return f" ({': '.join(filter(None, (found[1], ' '.join(' '.join(text).split()))))})"
-    return ""
+            told.append((found[1], " ".join(" ".join(text).split())))
+    return told
+
+
+def why_failed(console: str, suite: str, case: str) -> str:
+    """The first of failures() in brackets; '' if there is none."""
+    return next((f" ({': '.join(filter(None, told))})" for told in failures(console, suite, case)), "")
 
 
 def judge(guest: guests.Guest, console: str, data: dict | None, timed_out: bool, seconds: float) -> Result:

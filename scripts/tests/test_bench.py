@@ -263,8 +263,9 @@ class BadFiles(unittest.TestCase):
 
     def test_not_enforced(self) -> None:
         self.assertTrue(benchmock.read_not_enforced(benchmock.NOT_ENFORCED))
-        with self.assertRaisesRegex(ui.Failure, "SUITE.CASE # REASON"):
-            benchmock.read_not_enforced(self.file("kpkeys.x\n"))
+        for line in ("kpkeys.x", "kpkeys.x y", "kpkeys.x # why", "x y # why"):
+            with self.assertRaisesRegex(ui.Failure, "SUITE.CASE EXPECTATION # REASON"):
+                benchmock.read_not_enforced(self.file(line + "\n"))
 
 
 class Model(unittest.TestCase):
@@ -562,18 +563,36 @@ class Report(unittest.TestCase):
 class Mock(unittest.TestCase):
     EXPECTED = [guests.Expected("s", "refused", ""), guests.Expected("s", "works", ""), guests.Expected("s", "lacks", "a reason")]
     GOOD = {("s", "refused"): "failed", ("s", "works"): "passed", ("s", "lacks"): "skipped"}
-    PATTERNS = {"s.refused": "x"}
+    LISTED = [benchmock.NotEnforced("s.ref*", "reported == *", "why")]
+    NOT_REFUSED = "Expected try_write(p(1)) == -14, but try_write(p(1)) == 0 (0x0)"
+    NOT_REPORTED = 'Expected reported == expected, but reported == ""'
 
-    def judge(self, **changes: str) -> list[str]:
+    def judge(self, *told: str, **changes: str) -> tuple[int, int, list[str]]:
         statuses = {**self.GOOD, **{("s", case): status for case, status in changes.items()}}
-        return benchmock.judge(statuses, self.EXPECTED, self.PATTERNS, ("s",))[2]
+        return benchmock.judge(statuses, lambda suite, case: [("a.c:1", text) for text in told or (self.NOT_REFUSED, self.NOT_REPORTED)],
+                               self.EXPECTED, self.LISTED, ("s",))
 
     def test_judge(self) -> None:
-        self.assertEqual(benchmock.judge(self.GOOD, self.EXPECTED, self.PATTERNS, ("s",)), (1, 1, []))
-        for case, status in (("refused", "passed"), ("refused", "crashed"), ("works", "failed"), ("works", "skipped"), ("lacks", "passed")):
-            self.assertEqual(len([p for p in self.judge(**{case: status}) if p.startswith(f"s.{case}: {status}")]), 1, (case, status))
-        self.assertTrue(benchmock.judge({}, self.EXPECTED, self.PATTERNS, ("s",))[2])
-        self.assertIn("s.gone", "".join(benchmock.judge(self.GOOD, self.EXPECTED, {**self.PATTERNS, "s.gone": "x"}, ("s",))[2]))
+        self.assertEqual(self.judge(), (1, 1, []))
+        self.assertEqual(self.judge(self.NOT_REFUSED + " CPU 0", self.NOT_REPORTED), (1, 1, []))
+        for case, status in (("refused", "crashed"), ("works", "skipped"), ("lacks", "passed")):
+            self.assertEqual(len([p for p in self.judge(**{case: status})[2] if p.startswith(f"s.{case}: {status}")]), 1, (case, status))
+        self.assertIn("s.works: failed for another reason than that nothing is refused: a.c:1: Expected reported", "".join(self.judge(works="failed")[2]))
+        # Something has to show that nothing is enforced.
+        self.assertIn("no case showed", "".join(self.judge(refused="passed")[2]))
+        self.assertTrue(benchmock.judge({}, lambda suite, case: [], self.EXPECTED, self.LISTED, ("s",))[2])
+
+    def test_what_is_not_a_refusal(self) -> None:
+        for told in ("Expected try_write(p) == -14, but try_write(p) == -22 (0xffffffffffffffea)", "Expected try_write(p) == 0, but try_write(p) == -14",
+                     "Expected a == -14, but b == 0 (0x0)", "Expected reportedly == expected, but x == 1", "something else"):
+            self.assertEqual([p[:9] for p in self.judge(self.NOT_REFUSED, self.NOT_REPORTED, told)[2]], ["s.refused"], told)
+
+    def test_each_line_is_needed(self) -> None:
+        self.assertEqual(self.judge(self.NOT_REFUSED)[2], ["not-enforced.txt: s.ref*: 'reported == *' did not fail in any such case"])
+
+    def test_no_reason_told(self) -> None:
+        problems = benchmock.judge(self.GOOD, lambda suite, case: [], self.EXPECTED, [], ("s",))[2]
+        self.assertEqual(problems, ["s.refused: failed, and the console does not tell why"])
 
     def test_times(self) -> None:
         found = benchmock.times("bench op 5 fork-small 4 8000\nbench end\n")
