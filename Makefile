@@ -70,7 +70,7 @@ test-qemu: ## bare-metal conformance of FEAT_S1POE
 	@$(KPKEYS) test qemu
 test-zero-cost: ## hardened page tables cost nothing where they are off: objects, disassembly
 	@$(KPKEYS) zero-cost
-test-bench: ## 'make bench' in short, which must meet its bars, and 'make bench-mock' (not in CI yet)
+test-bench: ## 'make bench' in short, which must meet its bars, and 'make bench-mock' (not in CI, for its time)
 	@$(KPKEYS) test bench
 test-mutants: ## some of the mutants below, always the same (SAMPLE=8)
 	@$(KPKEYS) test mutants
